@@ -1,0 +1,2 @@
+//! evpnd: one binary that makes a Linux host an EVPN VTEP and router.
+#![deny(unsafe_code)]

@@ -1,0 +1,4 @@
+//! The `evpnd` command.
+#![forbid(unsafe_code)]
+
+fn main() {}
