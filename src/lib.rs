@@ -1,2 +1,5 @@
 //! evpnd: one binary that makes a Linux host an EVPN VTEP and router.
 #![deny(unsafe_code)]
+
+pub mod clock;
+pub mod speaker;
