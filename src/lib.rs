@@ -2,4 +2,6 @@
 #![deny(unsafe_code)]
 
 pub mod clock;
+pub mod config;
+pub mod control;
 pub mod speaker;

@@ -1,0 +1,292 @@
+//! The configuration: what `evpnd.toml` says, as types that cannot hold nonsense.
+//!
+//! Parsed instead of validated: a [`Config`] has every default filled in, every reference checked and
+//! every range enforced, so that the rest of evpnd never asks "and if not?". A file with problems yields all of them at
+//! once, each with its line and key. A `Config` is compared with `==` to find out what a reload
+//! changed; nothing in it names a place in the file.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bgp::wire::community::{ParseRtError, RouteTarget};
+use bgp::wire::rd::Rd;
+use ipnet::IpNet;
+use types::Vni;
+
+/// The UDP port of VXLAN (RFC 7348 §5).
+pub const VXLAN_PORT: u16 = 4789;
+/// The TCP port of BGP (RFC 4271 §8.2.1).
+pub const BGP_PORT: u16 = 179;
+/// The control socket, where nothing else is said.
+pub const DEFAULT_SOCKET: &str = "/run/evpnd/evpnd.sock";
+
+/// A whole configuration, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Who we are.
+    pub router: Router,
+    /// The BGP speaker and its neighbours.
+    pub bgp: Bgp,
+    /// What forwards packets.
+    pub dataplane: Dataplane,
+    /// The L2 VNIs (MAC-VRFs), in order of VNI.
+    pub l2vnis: Vec<L2Vni>,
+    /// How the running daemon is talked to.
+    pub control: Control,
+}
+
+impl Config {
+    /// The address that VXLAN packets come from, and the next hop of what we announce; always there with a
+    /// dataplane.
+    pub fn vtep(&self) -> Option<IpAddr> {
+        match &self.dataplane {
+            Dataplane::None { vtep } => *vtep,
+            Dataplane::Kernel(kernel) => Some(kernel.vtep),
+        }
+    }
+
+    /// What this is, in a few words: `3 neighbours, 2 VNIs`.
+    pub fn summary(&self) -> String {
+        fn count(n: usize, one: &str, many: &str) -> String {
+            format!("{n} {}", if n == 1 { one } else { many })
+        }
+        let mut parts = vec![count(self.bgp.neighbors.len(), "neighbour", "neighbours")];
+        if !self.bgp.dynamic_neighbors.is_empty() {
+            parts.push(count(self.bgp.dynamic_neighbors.len(), "range", "ranges"));
+        }
+        parts.push(count(self.l2vnis.len(), "VNI", "VNIs"));
+        parts.join(", ")
+    }
+}
+
+/// `[router]`: who we are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Router {
+    /// Our AS number; neither 0 nor AS_TRANS.
+    pub asn: u32,
+    /// Our BGP identifier; not 0.0.0.0 (RFC 6286).
+    pub router_id: Ipv4Addr,
+}
+
+/// `[bgp]`: the speaker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bgp {
+    /// Where to accept connections; empty: connect only.
+    pub listen: Vec<SocketAddr>,
+    /// Proposed hold time in seconds: 0 (none) or 3 and more. Neighbours carry their own, this one filled in.
+    pub hold_time: u16,
+    /// The cluster we reflect for (RFC 4456 §8).
+    pub cluster_id: Ipv4Addr,
+    /// How long to wait between two attempts to connect, before jitter and back-off.
+    pub connect_retry: Duration,
+    /// The neighbours, one an address.
+    pub neighbors: Vec<Neighbor>,
+    /// Ranges from which anybody may connect, the longest prefix first.
+    pub dynamic_neighbors: Vec<DynamicNeighbor>,
+}
+
+/// `[[bgp.neighbor]]`: a neighbour by address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Neighbor {
+    /// Its address.
+    pub address: IpAddr,
+    /// The address we connect from; of the same family.
+    pub local_address: Option<IpAddr>,
+    /// The TCP port we connect to.
+    pub port: u16,
+    /// Wait for it to connect, never connect.
+    pub passive: bool,
+    /// What it shares with dynamic neighbours.
+    pub options: PeerOptions,
+}
+
+/// `[[bgp.dynamic-neighbor]]`: whoever connects from a range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DynamicNeighbor {
+    /// The range; no host bits set.
+    pub range: IpNet,
+    /// So many at the same time, at most.
+    pub max_peers: u32,
+    /// What they share with configured neighbours.
+    pub options: PeerOptions,
+}
+
+/// What a neighbour may be told, however it came to be one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerOptions {
+    /// The AS it must be in.
+    pub remote_asn: RemoteAsn,
+    /// How far away it may be.
+    pub hops: Hops,
+    /// TCP-MD5 (RFC 2385).
+    pub password: Option<Password>,
+    /// Proposed hold time in seconds: 0 (none) or 3 and more.
+    pub hold_time: u16,
+    /// It is a client of ours as route reflector (RFC 4456).
+    pub route_reflector_client: bool,
+    /// More routes than this end the session with a Cease (RFC 4486).
+    pub max_routes: Option<NonZeroU32>,
+    /// For humans.
+    pub description: Option<String>,
+    /// A malformed NLRI ends the session, as RFC 4760 would have it, instead of costing only itself.
+    pub strict: bool,
+}
+
+/// `remote-asn`: the AS a neighbour must be in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RemoteAsn {
+    /// This one; ours makes it internal.
+    Number(u32),
+    /// Any but ours.
+    External,
+    /// Ours.
+    Internal,
+}
+
+/// How far away a neighbour may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hops {
+    /// The default: TTL 1 towards an external neighbour, 64 towards an internal one.
+    Default,
+    /// We send with this TTL (`multihop`).
+    Multihop(u8),
+    /// It is at most this many hops away: we send with TTL 255 and accept from 256 minus this (RFC 5082).
+    TtlSecurity(u8),
+}
+
+/// A secret of 1 to 80 octets; not shown by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(Vec<u8>);
+
+impl Password {
+    /// The most that TCP-MD5 takes: TCP_MD5SIG_MAXKEYLEN of Linux.
+    pub const MAX: usize = 80;
+
+    /// A secret, unless it is empty or longer than [`Self::MAX`].
+    pub fn new(secret: &[u8]) -> Option<Self> {
+        (1..=Self::MAX).contains(&secret.len()).then(|| Self(secret.to_vec()))
+    }
+
+    /// The octets.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(..)")
+    }
+}
+
+/// `[dataplane]`: what forwards packets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Dataplane {
+    /// Nothing: a route reflector or controller only.
+    None {
+        /// Next hop of routes injected by hand.
+        vtep: Option<IpAddr>,
+    },
+    /// Bridges and VXLAN devices of the Linux kernel.
+    Kernel(Kernel),
+}
+
+/// `[dataplane]` and `[dataplane.kernel]` with `backend = "kernel"`, layout `device-per-vni`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// Source address of VXLAN packets.
+    pub vtep: IpAddr,
+    /// UDP port of VXLAN.
+    pub vxlan_port: u16,
+    /// What becomes of the devices and rows we wrote when we stop.
+    pub on_exit: OnExit,
+    /// The bridge of a VNI is this followed by the VNI.
+    pub bridge_prefix: String,
+    /// The VXLAN device of a VNI is this followed by the VNI.
+    pub vxlan_prefix: String,
+    /// Create and remove devices; otherwise only use those that exist.
+    pub manage_devices: bool,
+}
+
+/// `on-exit`: what becomes of what we wrote when we are told to stop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnExit {
+    /// It stays: forwarding goes on, the next start adopts it.
+    #[default]
+    Keep,
+    /// It goes.
+    Remove,
+}
+
+/// `[[l2vni]]`: a MAC-VRF.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct L2Vni {
+    /// The VNI; not 0.
+    pub vni: Vni,
+    /// Routes with any of these are ours; never empty.
+    pub import_rt: Vec<ImportRt>,
+    /// Our routes carry all of these (automatic ones made out already); never empty.
+    pub export_rt: Vec<RouteTarget>,
+    /// The route distinguisher of our routes; no other VNI has it.
+    pub rd: Rd,
+    /// Local ports to attach; no other VNI has them.
+    pub interfaces: Vec<String>,
+    /// Flood by ingress replication; otherwise not at all.
+    pub flood: bool,
+    /// Announce the MACs learned on local ports.
+    pub advertise_macs: bool,
+    /// Answer ARP and ND from what is known.
+    pub arp_suppression: bool,
+}
+
+/// `import-rt`: which routes a VNI takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImportRt {
+    /// This route target, all eight octets of it.
+    Exact(RouteTarget),
+    /// `*:N`: this number, whatever the AS.
+    AnyAs(u32),
+    /// `auto`: `*:VNI`, and the form of RFC 8365 §5.1.2.1 from any AS.
+    Auto,
+}
+
+impl fmt::Display for ImportRt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(rt) => rt.fmt(f),
+            Self::AnyAs(number) => write!(f, "*:{number}"),
+            Self::Auto => f.write_str("auto"),
+        }
+    }
+}
+
+impl FromStr for ImportRt {
+    type Err = ParseRtError;
+    fn from_str(s: &str) -> Result<Self, ParseRtError> {
+        if s == "auto" {
+            return Ok(Self::Auto);
+        }
+        match s.strip_prefix("*:") {
+            Some(number) => number.parse().map(Self::AnyAs).map_err(|_| ParseRtError),
+            None => s.parse().map(Self::Exact),
+        }
+    }
+}
+
+/// The automatic export route target, `(AS mod 65536):VNI`: what FRR sends and what import `auto` takes from any AS.
+pub fn auto_rt(asn: u32, vni: Vni) -> RouteTarget {
+    let [_, _, hi, lo] = asn.to_be_bytes();
+    let [a, b, c, d] = vni.get().to_be_bytes();
+    RouteTarget([0x00, 0x02, hi, lo, a, b, c, d])
+}
+
+/// `[control]`: how the running daemon is talked to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// The unix socket.
+    pub socket: PathBuf,
+}
