@@ -4,4 +4,5 @@
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod lab;
 pub mod speaker;

@@ -1,0 +1,43 @@
+//! The arguments of `evpnd lab`.
+
+use clap::{Args, Subcommand};
+
+/// `evpnd lab …`
+#[derive(Clone, Debug, Args)]
+pub struct LabArgs {
+    /// What to do with the lab.
+    #[command(subcommand)]
+    pub command: LabCommand,
+}
+
+/// What to do with the lab.
+#[derive(Clone, Debug, Subcommand)]
+pub enum LabCommand {
+    /// Build it, show it work, break it, mend it, take it down; the exit code tells the result
+    Run(Size),
+    /// Build it and leave it standing in the background
+    Up(Size),
+    /// Ping between all endpoints of the standing lab
+    Test,
+    /// Run a command in a node of the standing lab: evpnd lab exec h1 -- evpnd show macs
+    Exec {
+        /// The node: controller, h1, h2, …, e11 (host 1, endpoint 1), …
+        node: String,
+        /// The command and its arguments; a shell when left out
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// Take the standing lab down
+    Down,
+}
+
+/// How large a lab.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Size {
+    /// Hosts, each with an evpnd
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=100))]
+    pub hosts: u8,
+    /// Endpoints on each host
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=50))]
+    pub endpoints: u8,
+}

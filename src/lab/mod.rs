@@ -1,0 +1,88 @@
+//! A complete EVPN network on this machine, in network namespaces: `evpnd lab`, and the plumbing the end-to-end
+//! tests share with it.
+//!
+//! - `world`: namespaces of our own, with or without root, that vanish with their holder
+//! - [`Lab`], [`Node`]: switches, hosts and endpoints in such a world, the daemons in them, what they show
+//! - `topology`, `demo`: the network of `evpnd lab run`, and what it shows; `state`: the one that stays
+//! - [`main`]: the commands
+
+mod args;
+mod capture;
+mod demo;
+mod net;
+mod node;
+mod state;
+mod topology;
+mod world;
+
+use std::fmt;
+use std::time::Duration;
+
+pub use args::{LabArgs, LabCommand, Size};
+pub use capture::Capture;
+pub use net::{Lab, Switch};
+pub use node::{CONFIG, FLOOD, FdbRow, Node};
+
+use crate::clock;
+
+/// What went wrong in a lab, in words for the one who looks on.
+pub struct Error {
+    what: String,
+    /// No use in waiting: it will not get better.
+    last: bool,
+}
+
+/// A result of lab work.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error that waiting may cure.
+    pub fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into(), last: false }
+    }
+
+    /// An error that no waiting cures.
+    pub fn last(what: impl Into<String>) -> Self {
+        Self { what: what.into(), last: true }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+/// As [`fmt::Display`]: a test that returns its error prints it in this form.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Tries `check` until it succeeds, with pauses that grow from 5 to 100 ms; its last complaint once `limit` has passed.
+pub fn until<T>(limit: Duration, mut check: impl FnMut() -> Result<T>) -> Result<T> {
+    let end = clock::now() + limit;
+    let mut pause = Duration::from_millis(5);
+    loop {
+        match check() {
+            Ok(value) => return Ok(value),
+            Err(e) if e.last || clock::now() >= end => return Err(e),
+            Err(_) => std::thread::sleep(pause),
+        }
+        pause = (pause * 2).min(Duration::from_millis(100));
+    }
+}
+
+/// Runs an `evpnd lab` command.
+pub fn main(args: &LabArgs) -> Result<()> {
+    match &args.command {
+        LabCommand::Run(size) => demo::run(*size),
+        LabCommand::Up(size) => state::up(*size),
+        LabCommand::Test => state::test(),
+        LabCommand::Exec { node, command } => state::exec(node, command),
+        LabCommand::Down => state::down(),
+    }
+}

@@ -1,0 +1,8 @@
+//! End to end: the evpnd binary in real namespaces on the real kernel, against the real daemons.
+//!
+//! A test that lacks a program it needs fails and names it; none is skipped.
+#![forbid(unsafe_code)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod plumbing;
