@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use types::Vni;
 
+pub use super::as_path::{AsPath, AsSegment};
 use super::community::{ExtCommunity, RouteTarget};
 
 /// Everything an UPDATE says of its routes but the NLRI themselves. Routes with equal attributes share one of these.
@@ -72,6 +73,38 @@ impl Attributes {
     }
 }
 
+/// Attribute type codes (IANA "BGP Path Attributes").
+pub mod code {
+    #![allow(missing_docs, reason = "the names are the documentation")]
+    pub const ORIGIN: u8 = 1;
+    pub const AS_PATH: u8 = 2;
+    pub const NEXT_HOP: u8 = 3;
+    pub const MED: u8 = 4;
+    pub const LOCAL_PREF: u8 = 5;
+    pub const ATOMIC_AGGREGATE: u8 = 6;
+    pub const AGGREGATOR: u8 = 7;
+    pub const COMMUNITIES: u8 = 8;
+    pub const ORIGINATOR_ID: u8 = 9;
+    pub const CLUSTER_LIST: u8 = 10;
+    pub const MP_REACH_NLRI: u8 = 14;
+    pub const MP_UNREACH_NLRI: u8 = 15;
+    pub const EXT_COMMUNITIES: u8 = 16;
+    pub const AS4_PATH: u8 = 17;
+    pub const AS4_AGGREGATOR: u8 = 18;
+    pub const PMSI_TUNNEL: u8 = 22;
+    pub const TUNNEL_ENCAP: u8 = 23;
+    pub const LARGE_COMMUNITIES: u8 = 32;
+}
+
+/// Attribute flag bits (RFC 4271 §4.3).
+pub mod flag {
+    #![allow(missing_docs, reason = "the names are the documentation")]
+    pub const OPTIONAL: u8 = 0x80;
+    pub const TRANSITIVE: u8 = 0x40;
+    pub const PARTIAL: u8 = 0x20;
+    pub const EXTENDED: u8 = 0x10;
+}
+
 /// ORIGIN, lower preferred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Origin {
@@ -81,23 +114,6 @@ pub enum Origin {
     Egp,
     /// 2
     Incomplete,
-}
-
-/// An AS path of four-octet ASes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct AsPath(pub Vec<AsSegment>);
-
-/// One segment of an AS path.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum AsSegment {
-    /// AS_SEQUENCE
-    Sequence(Vec<u32>),
-    /// AS_SET
-    Set(Vec<u32>),
-    /// AS_CONFED_SEQUENCE (RFC 5065)
-    ConfedSequence(Vec<u32>),
-    /// AS_CONFED_SET (RFC 5065)
-    ConfedSet(Vec<u32>),
 }
 
 /// PMSI_TUNNEL.
@@ -118,7 +134,8 @@ pub enum PmsiTunnel {
     None,
     /// Type 6: ingress replication to this endpoint.
     IngressReplication(IpAddr),
-    /// Another type; carried, not used. Identifiers longer than 24 octets do not exist for types 1-7.
+    /// Another type; carried, not used. An attribute whose identifier is longer than 24 octets (mLDP with IPv6) is
+    /// among [`Attributes::opaque`] instead.
     Other {
         /// The tunnel type.
         kind: u8,

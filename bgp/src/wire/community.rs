@@ -50,12 +50,46 @@ impl ExtCommunity {
         }
     }
 
+    /// ARP/ND flags (RFC 9047 §2), if this is that.
+    pub const fn as_arp_nd(self) -> Option<ArpNd> {
+        match self.0 {
+            [0x06, 0x08, flags, ..] => Some(ArpNd(flags)),
+            _ => None,
+        }
+    }
+
+    /// May leave the AS (RFC 4360 §2: the second bit of the type says it may not).
+    pub const fn is_transitive(self) -> bool {
+        self.0[0] & 0x40 == 0
+    }
+
     /// The MAC, if this is Router's MAC.
     pub const fn as_router_mac(self) -> Option<MacAddr> {
         match self.0 {
             [0x06, 0x03, a, b, c, d, e, f] => Some(MacAddr([a, b, c, d, e, f])),
             _ => None,
         }
+    }
+}
+
+/// Flags of the ARP/ND community (RFC 9047 §2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArpNd(pub u8);
+
+impl ArpNd {
+    /// R: the host is a router.
+    pub const fn router(self) -> bool {
+        self.0 & 0x01 != 0
+    }
+
+    /// O: the binding overrides what a neighbour cache holds.
+    pub const fn overrides(self) -> bool {
+        self.0 & 0x02 != 0
+    }
+
+    /// I: the binding is immutable.
+    pub const fn immutable(self) -> bool {
+        self.0 & 0x08 != 0
     }
 }
 

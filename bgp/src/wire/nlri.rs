@@ -1,12 +1,24 @@
-//! EVPN routes: RFC 7432 §7 (types 1-4), RFC 9136 §3 (type 5), types 6-11 by key only (RFC 9251, 9572).
+//! EVPN routes: RFC 7432 §7 (types 1-4), RFC 9136 §3 (type 5), types 6-11 by key only (RFC 9251 §9, 9572 §3).
 //!
 //! A route on the wire splits into its [`RouteKey`] (what makes it *this* route: the RIB's key) and its [`NlriBody`]
 //! (what the same NLRI carries beside it and may change without a withdraw).
+//!
+//! Keys are canonical, so that two keys are equal exactly if they name the same route: the host bits of a prefix are
+//! cleared on the way in (their value is irrelevant, RFC 4271 §4.3), and MAC length is always 48.
 
+mod decode;
+mod encode;
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use types::{MacAddr, Vni};
+
+pub use decode::{Nlri, NlriDiscard, NlriIter};
+pub(super) use decode::{RouterMac, check_framing, check_strict};
+pub use encode::{encode, encoded_len};
 
 use super::rd::{Esi, Rd};
 
@@ -80,6 +92,115 @@ impl RouteKey {
             Self::Prefix { .. } => 5,
             Self::Opaque { kind, .. } => *kind,
         }
+    }
+
+    /// The route distinguisher; `None` for type 11, whose key starts with another route's.
+    pub fn rd(&self) -> Option<Rd> {
+        match self {
+            Self::EthernetAd { rd, .. }
+            | Self::MacIp { rd, .. }
+            | Self::Imet { rd, .. }
+            | Self::EthernetSegment { rd, .. }
+            | Self::Prefix { rd, .. } => Some(*rd),
+            Self::Opaque { kind: 6..=10, key } => key.first_chunk().copied().map(Rd),
+            Self::Opaque { .. } => None,
+        }
+    }
+}
+
+/// Few and whole words to the hasher: the RIB hashes a key for every route that comes in.
+impl Hash for RouteKey {
+    #[inline]
+    fn hash<H: Hasher>(&self, h: &mut H) {
+        // The first word says type and address family, so routes of different shape never write the same words.
+        let head = |kind: u8, family: u8, low48: [u8; 6]| {
+            let [a, b, c, d, e, f] = low48;
+            u64::from_be_bytes([kind, family, a, b, c, d, e, f])
+        };
+        let rd = |rd: &Rd| u64::from_be_bytes(rd.0);
+        match self {
+            Self::MacIp { rd: r, tag, mac, ip } => {
+                h.write_u64(rd(r));
+                hash_ip(h, *tag, *ip, |family| head(2, family, mac.0));
+            }
+            Self::EthernetAd { rd: r, esi, tag } => {
+                let [a, b, c, d, e, f, rest @ ..] = esi.0;
+                h.write_u64(rd(r));
+                h.write_u64(head(1, 0, [a, b, c, d, e, f]));
+                h.write_u64(u64::from(u32::from_be_bytes(rest)) << 32 | u64::from(*tag));
+            }
+            Self::Imet { rd: r, tag, originator } => {
+                h.write_u64(rd(r));
+                hash_ip(h, *tag, Some(*originator), |family| head(3, family, [0; 6]));
+            }
+            Self::EthernetSegment { rd: r, esi, originator } => {
+                let [a, b, c, d, e, f, rest @ ..] = esi.0;
+                h.write_u64(rd(r));
+                hash_ip(h, u32::from_be_bytes(rest), Some(*originator), |family| {
+                    head(4, family, [a, b, c, d, e, f])
+                });
+            }
+            Self::Prefix { rd: r, tag, prefix } => {
+                h.write_u64(rd(r));
+                let len = prefix.prefix_len();
+                hash_ip(h, *tag, Some(prefix.addr()), |family| head(5, family, [len, 0, 0, 0, 0, 0]));
+            }
+            Self::Opaque { kind, key } => {
+                h.write_u64(head(*kind, 0, [key.len() as u8, 0, 0, 0, 0, 0]));
+                h.write(key);
+            }
+        }
+    }
+}
+
+/// The head word, then `tag` and the address in one word (IPv4) or three (IPv6).
+#[inline]
+fn hash_ip<H: Hasher>(h: &mut H, tag: u32, ip: Option<IpAddr>, head: impl FnOnce(u8) -> u64) {
+    let tag = u64::from(tag) << 32;
+    match ip {
+        None => {
+            h.write_u64(head(0));
+            h.write_u64(tag);
+        }
+        Some(IpAddr::V4(ip)) => {
+            h.write_u64(head(4));
+            h.write_u64(tag | u64::from(ip.to_bits()));
+        }
+        Some(IpAddr::V6(ip)) => {
+            let bits = ip.to_bits();
+            h.write_u64(head(6));
+            h.write_u64(tag);
+            h.write_u64((bits >> 64) as u64);
+            h.write_u64(bits as u64);
+        }
+    }
+}
+
+/// The notation of FRR's `show bgp l2vpn evpn`, which does not show the RD: `[2]:[0]:[48]:[02:00:00:00:00:01]:[32]:[10.0.0.1]`.
+impl fmt::Display for RouteKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bits = |ip: &IpAddr| if ip.is_ipv4() { 32 } else { 128 };
+        let text = match self {
+            Self::EthernetAd { esi, tag, .. } => format!("[1]:[{tag}]:[{esi}]"),
+            Self::MacIp { tag, mac, ip: None, .. } => format!("[2]:[{tag}]:[48]:[{mac}]"),
+            Self::MacIp { tag, mac, ip: Some(ip), .. } => {
+                format!("[2]:[{tag}]:[48]:[{mac}]:[{}]:[{ip}]", bits(ip))
+            }
+            Self::Imet { tag, originator, .. } => {
+                format!("[3]:[{tag}]:[{}]:[{originator}]", bits(originator))
+            }
+            Self::EthernetSegment { esi, originator, .. } => {
+                format!("[4]:[{esi}]:[{}]:[{originator}]", bits(originator))
+            }
+            Self::Prefix { tag, prefix, .. } => {
+                format!("[5]:[{tag}]:[{}]:[{}]", prefix.prefix_len(), prefix.addr())
+            }
+            Self::Opaque { kind, key } => {
+                let hex: Vec<_> = key.iter().map(|b| format!("{b:02x}")).collect();
+                format!("[{kind}]:[{}]", hex.concat())
+            }
+        };
+        f.pad(&text)
     }
 }
 
