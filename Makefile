@@ -1,0 +1,37 @@
+# evpnd: two commands do everything on a fresh Debian with Rust: `make lab` and `make test`.
+
+CARGO ?= cargo
+# Seconds for each fuzz target.
+FUZZ_TIME ?= 60
+
+.PHONY: help lab test lint bench fuzz deps deps-lab
+
+help:
+	@echo "make lab     build evpnd and run the lab: a controller and three hosts in network namespaces"
+	@echo "make test    everything that is checked: format, lints, docs, unit tests, fuzz corpora, end to end"
+	@echo "make lint    format, clippy, licences, docs"
+	@echo "make bench   speed and memory, as ratios to FRR, gobgpd and bridge -batch"
+	@echo "make fuzz    each fuzz target for FUZZ_TIME=$(FUZZ_TIME) seconds (needs cargo-fuzz and a nightly Rust)"
+	@echo "make deps    install the Debian packages that the tests and benchmarks need"
+
+lab: deps-lab
+	$(CARGO) build --quiet --locked --profile fast --bin evpnd
+	$(CARGO) run --quiet --locked --profile fast --bin evpnd -- lab run
+
+test: deps
+	@.ci/check lint test
+
+lint:
+	@.ci/check lint
+
+bench: deps
+	$(CARGO) bench --locked
+
+fuzz:
+	@.ci/fuzz $(FUZZ_TIME)
+
+deps:
+	@.ci/deps iproute2 iputils-ping util-linux gobgpd frr tcpdump tshark
+
+deps-lab:
+	@.ci/deps iproute2 iputils-ping util-linux
