@@ -6,6 +6,8 @@ use std::net::IpAddr;
 
 use types::{MacAddr, Vni};
 
+use crate::rows::{Key, Row, Rows};
+
 /// One change of what should be. Changes are idempotent: the same one twice is the same as once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -112,4 +114,59 @@ pub enum Local {
     },
     /// The device of a VNI came into being (true) or is missing (false).
     VniReady(Vni, bool),
+}
+
+/// The whole of what should be.
+#[derive(Clone, Debug, Default)]
+pub struct Intent {
+    rows: Rows,
+    settled: bool,
+}
+
+impl Intent {
+    /// Nothing wanted, nothing settled.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes one change in; the key is what has to be looked at again ([`Key::Vni`]: the VNI with all its rows).
+    ///
+    /// Rows of a VNI may come before the VNI itself; they wait for it.
+    pub fn apply(&mut self, change: &Change) -> Option<Key> {
+        let row = match change {
+            Change::PutVni(l2) => Row::Vni(l2.clone()),
+            Change::PutFlood(vni, vtep, flood) => Row::Flood(*vni, *vtep, *flood),
+            Change::PutMac(vni, mac, remote) => Row::Mac(*vni, *mac, Some(*remote)),
+            Change::PutNeighbour(vni, ip, n) => Row::Neighbour(*vni, *ip, *n),
+            Change::DelVni(vni) => {
+                self.rows.remove_vni(*vni);
+                return Some(Key::Vni(*vni));
+            }
+            Change::DelFlood(vni, vtep) => return Some(self.remove(Key::Flood(*vni, *vtep))),
+            Change::DelMac(vni, mac) => return Some(self.remove(Key::Mac(*vni, *mac))),
+            Change::DelNeighbour(vni, ip) => return Some(self.remove(Key::Neighbour(*vni, *ip))),
+            Change::Settled => {
+                self.settled = true;
+                return None;
+            }
+        };
+        let key = row.key();
+        self.rows.insert(row);
+        Some(key)
+    }
+
+    fn remove(&mut self, key: Key) -> Key {
+        self.rows.remove(&key);
+        key
+    }
+
+    /// The rows wanted.
+    pub const fn rows(&self) -> &Rows {
+        &self.rows
+    }
+
+    /// True once everything heard before a restart has been heard again.
+    pub const fn settled(&self) -> bool {
+        self.settled
+    }
 }

@@ -1,6 +1,16 @@
 //! What this host should forward ([`intent`]), and the backends that make it so.
 //!
-//! Nothing here knows BGP. The street: intent → plan (intent × observed → ops, a pure function) → a backend.
+//! Nothing here knows BGP. The street: [`intent`] → [`plan`] (intent × observed → ops, a pure function) → a
+//! [`backend`]: [`memory`] or the kernel. A [`Reconciler`] walks it, again and again, until what is equals what
+//! should be.
 #![forbid(unsafe_code)]
 
+pub mod backend;
 pub mod intent;
+pub mod memory;
+pub mod plan;
+pub mod reconciler;
+pub mod rows;
+pub mod thread;
+
+pub use reconciler::{Event, Output, Reconciler, Status};

@@ -1,0 +1,153 @@
+//! What a backend is: something that shows the rows it holds, takes ops, and tells what happens in it.
+//!
+//! Backends keep no intent of their own and decide nothing; the [`crate::Reconciler`] does. What they answer for
+//! is ownership: only rows and devices of ours are ever reported as rows, changed or removed.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use types::{MacAddr, Vni};
+
+use crate::plan::Op;
+use crate::rows::{Key, Row};
+
+/// Something seen in a dataplane: a piece of an observation, or an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// A row of ours stands. (A flood row nobody can tell from ours has `own: false`: it satisfies the intent, and
+    /// it is not reaped.)
+    Row {
+        /// The row.
+        row: Row,
+        /// It bears our mark.
+        own: bool,
+    },
+    /// Event: a row of ours went, or may have been changed. Look at the key again.
+    Touched(Key),
+    /// A MAC is on a local port.
+    Local {
+        /// In this VNI.
+        vni: Vni,
+        /// The MAC.
+        mac: MacAddr,
+        /// The port.
+        interface: Arc<str>,
+        /// A static entry someone made.
+        sticky: bool,
+    },
+    /// A MAC is covered by a row of somebody else: hands off.
+    Foreign(Vni, MacAddr),
+    /// Event: a MAC is no longer on a local port, or no longer covered by somebody else's row.
+    MacGone(Vni, MacAddr),
+    /// An address of a host was found by the host itself (ARP, ND), or written by someone (`fixed`).
+    Neighbour {
+        /// In this VNI.
+        vni: Vni,
+        /// The address.
+        ip: IpAddr,
+        /// The MAC.
+        mac: MacAddr,
+        /// Not ours to overwrite.
+        fixed: bool,
+    },
+    /// Event: that address is known no longer.
+    NeighbourGone(Vni, IpAddr),
+    /// Event: the devices of this VNI are not as they were left. Look at all of it again.
+    Device(Vni),
+    /// Event: events were lost. Look at everything again.
+    Lost,
+}
+
+/// The state of the devices of a VNI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// As wanted by the last [`Row::Vni`] put.
+    Right,
+    /// There, but not as wanted.
+    Wrong,
+    /// Not there.
+    Missing,
+}
+
+/// What became of one op.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It stands (or is gone) as asked.
+    Done,
+    /// The devices stand and can take rows, but something of the op is still to be done.
+    Partly(Error),
+    /// It failed.
+    Failed(Error),
+}
+
+/// What kind of failure, so far as it changes what to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// We may not do this at all: nothing else will work either.
+    Permission,
+    /// The device is not there (any longer): look at the VNI again.
+    NoDevice,
+    /// Something of somebody else stands in the way.
+    Conflict,
+    /// Anything else: try again later.
+    Other,
+}
+
+/// A failure with its place: what was being done to what, and why it did not work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// What kind.
+    pub kind: ErrorKind,
+    /// What was being done to what: `create bridge br-evpn-100`.
+    pub action: String,
+    /// Why it did not work: `permission denied: needs CAP_NET_ADMIN`.
+    pub reason: String,
+}
+
+impl Error {
+    /// An error of this kind.
+    pub fn new(kind: ErrorKind, action: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { kind, action: action.into(), reason: reason.into() }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.action, self.reason)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// A dataplane that can be shown, changed and listened to. No method blocks for longer than the work takes.
+pub trait Backend {
+    /// `kernel`, `ovs`, `memory`.
+    fn name(&self) -> &'static str;
+
+    /// The VNIs it holds devices of ours for, whether wanted or left by an earlier run.
+    fn vnis(&mut self) -> Result<Vec<Vni>, Error>;
+
+    /// Everything there is in a VNI, now, and in what state its devices are.
+    fn observe(&mut self, vni: Vni, found: &mut dyn FnMut(Fact)) -> Result<Device, Error>;
+
+    /// What there is at one key, now; nothing is told if there is nothing.
+    fn look(&mut self, key: &Key, found: &mut dyn FnMut(Fact)) -> Result<(), Error>;
+
+    /// Applies ops in order and appends one outcome for each. All ops are idempotent.
+    fn apply(&mut self, ops: &[Op], outcomes: &mut Vec<Outcome>);
+
+    /// Appends a bounded number of events; true if there may be more at once.
+    fn poll(&mut self, facts: &mut Vec<Fact>) -> bool;
+
+    /// What an op would do, in words, one line a step.
+    fn describe(&mut self, op: &Op) -> Vec<String> {
+        vec![op.to_string()]
+    }
+
+    /// Becomes readable when there are events.
+    fn event_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}

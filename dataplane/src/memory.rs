@@ -1,0 +1,288 @@
+//! A dataplane in memory, for the simulation and for tests: it behaves as the kernel does where that matters (a MAC
+//! learned on a port takes over a remote row, a remote row replaces a learned one, foreign rows are not ours), and
+//! it can be made to fail.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use types::{MacAddr, Vni};
+
+use crate::backend::{Backend, Device, Error, ErrorKind, Fact, Outcome};
+use crate::plan::Op;
+use crate::rows::{Key, Row, Rows};
+
+/// Events kept for a reader before it is told that some were lost.
+const EVENTS: usize = 4096;
+/// Events handed out by one [`Backend::poll`].
+const POLL: usize = 1024;
+
+/// A dataplane in memory.
+#[derive(Debug, Default)]
+pub struct Memory {
+    rows: Rows,
+    locals: BTreeMap<(Vni, MacAddr), (Arc<str>, bool)>,
+    foreign: BTreeSet<(Vni, MacAddr)>,
+    neighbours: BTreeMap<(Vni, IpAddr), (MacAddr, bool)>,
+    events: VecDeque<Fact>,
+    lost: bool,
+    deaf: bool,
+    ops: u64,
+    fail: BTreeMap<u64, ErrorKind>,
+    refuse: Option<ErrorKind>,
+}
+
+impl Memory {
+    /// Empty.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The rows that stand.
+    pub const fn rows(&self) -> &Rows {
+        &self.rows
+    }
+
+    /// Ops applied so far.
+    pub const fn ops(&self) -> u64 {
+        self.ops
+    }
+
+    /// The MACs on local ports of a VNI, in order, with their port.
+    pub fn locals(&self, vni: Vni) -> impl Iterator<Item = (MacAddr, &str)> + '_ {
+        let range = (vni, MacAddr([0; 6]))..=(vni, MacAddr([0xff; 6]));
+        self.locals.range(range).map(|((_, mac), (interface, _))| (*mac, interface.as_ref()))
+    }
+
+    /// A frame from this MAC comes in on a local port. As in the kernel's bridge, that takes over a remote row for
+    /// it unless that one is sticky. False if it was not learned: there is no device, or a fixed row is in the way.
+    pub fn learn(&mut self, vni: Vni, mac: MacAddr, interface: &str) -> bool {
+        if self.rows.device(vni).is_none() || self.foreign.contains(&(vni, mac)) {
+            return false;
+        }
+        match self.rows.get(&Key::Mac(vni, mac)) {
+            Some(Row::Mac(_, _, Some(remote))) if remote.sticky => return false,
+            Some(_) => {
+                self.rows.insert(Row::Mac(vni, mac, None));
+            }
+            None => {}
+        }
+        self.local(vni, mac, interface, false);
+        true
+    }
+
+    /// An operator puts a static entry for this MAC on a local port.
+    pub fn add_static(&mut self, vni: Vni, mac: MacAddr, interface: &str) {
+        self.local(vni, mac, interface, true);
+    }
+
+    fn local(&mut self, vni: Vni, mac: MacAddr, interface: &str, sticky: bool) {
+        let new = (Arc::from(interface), sticky);
+        if self.locals.insert((vni, mac), new.clone()).as_ref() != Some(&new) {
+            self.event(Fact::Local { vni, mac, interface: new.0, sticky });
+        }
+    }
+
+    /// A local MAC ages out, or its port goes.
+    pub fn age(&mut self, vni: Vni, mac: MacAddr) {
+        if self.locals.remove(&(vni, mac)).is_some() {
+            self.event(Fact::MacGone(vni, mac));
+        }
+    }
+
+    /// Somebody else installs a row for this MAC.
+    pub fn add_foreign(&mut self, vni: Vni, mac: MacAddr) {
+        self.foreign.insert((vni, mac));
+        self.event(Fact::Foreign(vni, mac));
+    }
+
+    /// Somebody else's rows: must never change but by them.
+    pub const fn foreign(&self) -> &BTreeSet<(Vni, MacAddr)> {
+        &self.foreign
+    }
+
+    /// Somebody else takes his row away.
+    pub fn remove_foreign(&mut self, vni: Vni, mac: MacAddr) {
+        if self.foreign.remove(&(vni, mac)) {
+            self.event(Fact::MacGone(vni, mac));
+        }
+    }
+
+    /// The host finds a neighbour on a local port.
+    pub fn add_neighbour(&mut self, vni: Vni, ip: IpAddr, mac: MacAddr, fixed: bool) {
+        if self.rows.device(vni).is_some() {
+            self.rows.remove(&Key::Neighbour(vni, ip));
+            self.neighbours.insert((vni, ip), (mac, fixed));
+            self.event(Fact::Neighbour { vni, ip, mac, fixed });
+        }
+    }
+
+    /// It is known no longer.
+    pub fn remove_neighbour(&mut self, vni: Vni, ip: IpAddr) {
+        if self.neighbours.remove(&(vni, ip)).is_some() {
+            self.event(Fact::NeighbourGone(vni, ip));
+        }
+    }
+
+    /// Somebody writes one of our rows, or one that looks like ours, behind our back.
+    pub fn set_row(&mut self, row: Row) {
+        self.rows.insert(row);
+    }
+
+    /// Somebody removes a row of ours; [`Key::Vni`]: deletes the bridge with all that is in it.
+    pub fn drop_row(&mut self, key: &Key) {
+        if let Key::Vni(vni) = *key {
+            self.rows.remove_vni(vni);
+            self.locals.retain(|(v, _), _| *v != vni);
+            self.neighbours.retain(|(v, _), _| *v != vni);
+            self.foreign.retain(|(v, _)| *v != vni);
+            self.event(Fact::Device(vni));
+        } else if self.rows.remove(key) {
+            self.event(Fact::Touched(*key));
+        }
+    }
+
+    /// Fails the `n`th op from now on (0 is the next).
+    pub fn fail_op(&mut self, n: u64, kind: ErrorKind) {
+        self.fail.insert(self.ops + n, kind);
+    }
+
+    /// Fails every op, until told otherwise.
+    pub const fn refuse(&mut self, kind: Option<ErrorKind>) {
+        self.refuse = kind;
+    }
+
+    /// From now on (true), events are lost without a word, as they are when nobody listens.
+    pub const fn lose_events(&mut self, lose: bool) {
+        self.deaf = lose;
+    }
+
+    /// The reader is told that events were lost, as on a full netlink buffer.
+    pub fn overrun(&mut self) {
+        self.events.clear();
+        self.lost = true;
+    }
+
+    fn event(&mut self, fact: Fact) {
+        if self.deaf {
+            return;
+        }
+        if self.events.len() == EVENTS {
+            self.overrun();
+        }
+        self.events.push_back(fact);
+    }
+
+    fn apply_one(&mut self, op: &Op) -> Outcome {
+        let number = self.ops;
+        self.ops += 1;
+        if let Some(kind) = self.fail.remove(&number).or(self.refuse) {
+            return Outcome::Failed(Error::new(kind, op.to_string(), "made to fail"));
+        }
+        let key = op.key();
+        let vni = key.vni();
+        match op {
+            Op::Put(Row::Vni(_)) | Op::Remove(_) => {}
+            _ if self.rows.device(vni).is_none() => {
+                return Outcome::Failed(Error::new(ErrorKind::NoDevice, op.to_string(), "no such device"));
+            }
+            _ => {}
+        }
+        match op {
+            Op::Put(row) => {
+                match row {
+                    Row::Mac(_, mac, _) => {
+                        self.locals.remove(&(vni, *mac));
+                    }
+                    Row::Neighbour(_, ip, _) => {
+                        self.neighbours.remove(&(vni, *ip));
+                    }
+                    Row::Vni(_) | Row::Flood(..) => {}
+                }
+                self.rows.insert(row.clone());
+            }
+            Op::Del(_) => {
+                self.rows.remove(&key);
+            }
+            Op::Remove(_) => {
+                self.rows.remove_vni(vni);
+                self.locals.retain(|(v, _), _| *v != vni);
+                self.neighbours.retain(|(v, _), _| *v != vni);
+            }
+        }
+        Outcome::Done
+    }
+
+    fn mac_facts(&self, vni: Vni, mac: MacAddr, found: &mut dyn FnMut(Fact)) {
+        if let Some((interface, sticky)) = self.locals.get(&(vni, mac)) {
+            found(Fact::Local { vni, mac, interface: interface.clone(), sticky: *sticky });
+        }
+        if self.foreign.contains(&(vni, mac)) {
+            found(Fact::Foreign(vni, mac));
+        }
+    }
+}
+
+impl Backend for Memory {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn vnis(&mut self) -> Result<Vec<Vni>, Error> {
+        Ok(self.rows.vnis().collect())
+    }
+
+    fn observe(&mut self, vni: Vni, found: &mut dyn FnMut(Fact)) -> Result<Device, Error> {
+        if self.rows.device(vni).is_none() {
+            return Ok(Device::Missing);
+        }
+        let mut keys = Vec::new();
+        self.rows.keys(vni, &mut keys);
+        keys.retain(|key| !matches!(key, Key::Vni(_)));
+        for row in keys.iter().filter_map(|key| self.rows.get(key)) {
+            found(Fact::Row { row, own: true });
+        }
+        let range = (vni, MacAddr([0; 6]))..=(vni, MacAddr([0xff; 6]));
+        let macs: BTreeSet<MacAddr> = self
+            .locals
+            .range(range.clone())
+            .map(|((_, mac), _)| *mac)
+            .chain(self.foreign.range(range).map(|(_, mac)| *mac))
+            .collect();
+        for mac in macs {
+            self.mac_facts(vni, mac, found);
+        }
+        for ((v, ip), (mac, fixed)) in &self.neighbours {
+            if *v == vni {
+                found(Fact::Neighbour { vni, ip: *ip, mac: *mac, fixed: *fixed });
+            }
+        }
+        Ok(Device::Right)
+    }
+
+    fn look(&mut self, key: &Key, found: &mut dyn FnMut(Fact)) -> Result<(), Error> {
+        if let Some(row) = self.rows.get(key) {
+            found(Fact::Row { row, own: true });
+        }
+        if let Key::Mac(vni, mac) = key {
+            self.mac_facts(*vni, *mac, found);
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, ops: &[Op], outcomes: &mut Vec<Outcome>) {
+        for op in ops {
+            let outcome = self.apply_one(op);
+            outcomes.push(outcome);
+        }
+    }
+
+    fn poll(&mut self, facts: &mut Vec<Fact>) -> bool {
+        if std::mem::take(&mut self.lost) {
+            facts.push(Fact::Lost);
+        }
+        let n = self.events.len().min(POLL);
+        facts.extend(self.events.drain(..n));
+        !self.events.is_empty()
+    }
+}
