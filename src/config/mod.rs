@@ -1,14 +1,27 @@
 //! The configuration: what `evpnd.toml` says, as types that cannot hold nonsense.
 //!
-//! Parsed instead of validated: a [`Config`] has every default filled in, every reference checked and
+//! [`Config::load`] parses instead of validating: a [`Config`] has every default filled in, every reference checked and
 //! every range enforced, so that the rest of evpnd never asks "and if not?". A file with problems yields all of them at
-//! once, each with its line and key. A `Config` is compared with `==` to find out what a reload
+//! once, each with its line and key ([`ConfigErrors`]). A `Config` is compared with `==` to find out what a reload
 //! changed; nothing in it names a place in the file.
+//!
+//! - `read`: a TOML table as a stream of typed keys, each with its place
+//! - `parse`, `peer`, `vni`: the keys of evpnd.toml, their ranges, and what must agree between them
+//! - `error`: problems and how they are shown
+
+mod error;
+mod parse;
+mod peer;
+mod read;
+mod vni;
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -16,6 +29,8 @@ use bgp::wire::community::{ParseRtError, RouteTarget};
 use bgp::wire::rd::Rd;
 use ipnet::IpNet;
 use types::Vni;
+
+pub use error::{ConfigErrors, Problem};
 
 /// The UDP port of VXLAN (RFC 7348 §5).
 pub const VXLAN_PORT: u16 = 4789;
@@ -40,13 +55,24 @@ pub struct Config {
 }
 
 impl Config {
+    /// Reads and checks a file. Relative paths in it are relative to its directory.
+    pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        let name = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, &name, path.parent().unwrap_or(Path::new("."))),
+            Err(error) => Err(ConfigErrors::unreadable(&name, &error)),
+        }
+    }
+
+    /// Checks the text of a file; `name` stands in its errors, `dir` is what relative paths are relative to.
+    pub fn parse(text: &str, name: &str, dir: &Path) -> Result<Self, ConfigErrors> {
+        parse::config(text, name, dir)
+    }
+
     /// The address that VXLAN packets come from, and the next hop of what we announce; always there with a
     /// dataplane.
     pub fn vtep(&self) -> Option<IpAddr> {
-        match &self.dataplane {
-            Dataplane::None { vtep } => *vtep,
-            Dataplane::Kernel(kernel) => Some(kernel.vtep),
-        }
+        self.dataplane.vtep()
     }
 
     /// What this is, in a few words: `3 neighbours, 2 VNIs`.
@@ -193,6 +219,16 @@ pub enum Dataplane {
     },
     /// Bridges and VXLAN devices of the Linux kernel.
     Kernel(Kernel),
+}
+
+impl Dataplane {
+    /// The address that VXLAN packets come from.
+    pub fn vtep(&self) -> Option<IpAddr> {
+        match self {
+            Self::None { vtep } => *vtep,
+            Self::Kernel(kernel) => Some(kernel.vtep),
+        }
+    }
 }
 
 /// `[dataplane]` and `[dataplane.kernel]` with `backend = "kernel"`, layout `device-per-vni`.
