@@ -11,6 +11,7 @@
 //! - A later [`Change::PutMac`] for it means the host moved away: it replaces the bridge's entry.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,6 +82,22 @@ pub enum Event {
     },
     /// The dataplane lost events; everything is compared again.
     EventsLost,
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Repaired { vni, rows: 1, example } => {
+                write!(f, "VNI {vni}: put right what someone else changed: {example}")
+            }
+            Self::Repaired { vni, rows, example } => {
+                write!(f, "VNI {vni}: put right {rows} rows that someone else changed, one of them {example}")
+            }
+            Self::Failed { error, more: 0 } => error.fmt(f),
+            Self::Failed { error, more } => write!(f, "{error} (and {more} more failures)"),
+            Self::EventsLost => f.write_str("the kernel's events came too fast and some are lost: comparing everything"),
+        }
+    }
 }
 
 /// A snapshot for `show dataplane`.

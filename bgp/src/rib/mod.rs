@@ -63,6 +63,18 @@ pub struct PeerId(u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DestId(u32);
 
+impl DestId {
+    /// The id as a number, to keep things by it.
+    pub const fn index(self) -> u32 {
+        self.0
+    }
+
+    /// The id of this number, which need not exist: for [`Rib::routes`] to go on from.
+    pub const fn from_index(index: u32) -> Self {
+        Self(index)
+    }
+}
+
 /// A reader of the Loc-RIB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SubscriberId(u32);
