@@ -4,5 +4,6 @@
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod evpn;
 pub mod lab;
 pub mod speaker;
