@@ -30,6 +30,7 @@ use bgp::wire::rd::Rd;
 use ipnet::IpNet;
 use types::Vni;
 
+pub(crate) use error::io_text;
 pub use error::{ConfigErrors, Problem};
 
 /// The UDP port of VXLAN (RFC 7348 §5).

@@ -5,10 +5,16 @@
 //! *client* comes back with the cursor of the last page, so a client that reads slowly costs the core nothing, and no
 //! table is ever in memory as text.
 //!
-//! The server reads and writes sockets and passes each request to the core; the core answers
+//! The server ([`serve`]) reads and writes sockets and passes each request to the core as a [`Call`]; the core answers
 //! when it gets to it, without ever waiting for a client.
 
+mod client;
+pub mod notify;
+mod server;
 pub mod view;
+
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 
@@ -18,6 +24,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use types::{MacAddr, Vni};
 
+pub use client::{Client, ClientError};
+pub use server::{Call, Listener, bind, serve};
 use view::{DataplaneView, EventView, ExplainView, MacView, NeighborView, RouteView, SummaryView, VniView};
 
 /// The most rows in one page of a reply.
