@@ -98,7 +98,7 @@ pub(super) struct Rank {
 }
 
 /// LOCAL_PREF where none is given.
-pub(super) const DEFAULT_LOCAL_PREF: u32 = 100;
+const DEFAULT_LOCAL_PREF: u32 = 100;
 
 impl Rank {
     /// The rank of `attributes` learned from `peer`, or of our own without one.

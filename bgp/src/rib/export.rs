@@ -7,7 +7,6 @@ use std::borrow::Cow;
 
 use crate::wire::{Attributes, EncodeContext};
 
-use super::decision::DEFAULT_LOCAL_PREF;
 use super::{PeerInfo, PeerKind, RibConfig};
 
 const NO_EXPORT: u32 = 0xffff_ff01;
@@ -48,34 +47,28 @@ pub(super) fn outgoing<'a>(
             _ => {}
         }
     }
-    let from_internal = source.is_some_and(|s| s.kind != PeerKind::Ebgp);
-    if external {
-        let mut out = attributes.clone();
-        out.as_path.prepend(config.asn);
-        out.local_pref = None;
-        if source.is_some() {
-            // MED is for the neighbouring AS that sent it to us alone (RFC 4271 §5.1.4).
-            out.med = None;
+    // What stays inside the AS (LOCAL_PREF, ORIGINATOR_ID, CLUSTER_LIST, communities that are not transitive) and what
+    // must be there (a default LOCAL_PREF) is up to the encoder, which is told the kind of peer.
+    match source {
+        _ if external => {
+            let mut out = attributes.clone();
+            out.as_path.prepend(config.asn);
+            if source.is_some() {
+                // MED is for us, who got it from the neighbouring AS, alone (RFC 4271 §5.1.4).
+                out.med = None;
+            }
+            Some(Cow::Owned(out))
         }
-        out.originator_id = None;
-        out.cluster_list.clear();
-        // Non-transitive communities end at the border of the AS (RFC 4360 §6).
-        out.ext_communities.retain(|c| c.0[0] & 0x40 == 0);
-        return Some(Cow::Owned(out));
-    }
-    if let (true, Some(source)) = (from_internal, source) {
-        // RFC 4456 §6: from a non-client only to clients, from a client to all.
-        if source.kind == PeerKind::Ibgp && kind == PeerKind::Ibgp {
-            return None;
+        Some(source) if source.kind != PeerKind::Ebgp => {
+            // RFC 4456 §6: from a non-client only to clients, from a client to all.
+            if source.kind == PeerKind::Ibgp && kind == PeerKind::Ibgp {
+                return None;
+            }
+            let mut out = attributes.clone();
+            out.originator_id.get_or_insert(source.router_id);
+            out.cluster_list.insert(0, config.cluster_id);
+            Some(Cow::Owned(out))
         }
-        let mut out = attributes.clone();
-        out.originator_id.get_or_insert(source.router_id);
-        out.cluster_list.insert(0, config.cluster_id);
-        out.local_pref.get_or_insert(DEFAULT_LOCAL_PREF);
-        return Some(Cow::Owned(out));
+        _ => Some(Cow::Borrowed(attributes)),
     }
-    if attributes.local_pref.is_some() {
-        return Some(Cow::Borrowed(attributes));
-    }
-    Some(Cow::Owned(Attributes { local_pref: Some(DEFAULT_LOCAL_PREF), ..attributes.clone() }))
 }

@@ -39,6 +39,8 @@ pub use view::{Counters, DestView, PathView, PeerCounters};
 /// The source of our own routes, among the indices of peers.
 const LOCAL: u32 = u32::MAX;
 
+/// Destinations sent to a group of peers at a time.
+const CHUNK: u32 = 2048;
 /// Destinations looked at for the routes of lost peers, a slice.
 const SWEEP_SLICE: u32 = 16 * 1024;
 /// Destinations looked at for tombstones, a slice.
@@ -202,6 +204,7 @@ pub struct Rib {
     /// Peers that are down and still have routes.
     dying: u32,
     sweep_at: u32,
+    chunk: u32,
     /// The routes of the UPDATE at hand: hash, key, and what to announce or `None` for a withdrawal that an error asks
     /// for. Kept for its capacity.
     batch: Vec<(u64, RouteKey, Option<NlriBody>)>,
@@ -220,8 +223,17 @@ impl Rib {
             packer: Packer::default(),
             dying: 0,
             sweep_at: 0,
+            chunk: CHUNK,
             batch: Vec::new(),
         }
+    }
+
+    /// Sends at most so many destinations to a group of peers at a time, instead of 2048. Fewer make shorter turns and
+    /// emptier messages.
+    #[must_use]
+    pub fn with_chunk(mut self, destinations: u32) -> Self {
+        self.chunk = destinations.max(1);
+        self
     }
 
     fn peer(&self, id: u32) -> Option<&Peer> {

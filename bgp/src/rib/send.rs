@@ -19,8 +19,6 @@ use super::store::Store;
 use super::table::CursorId;
 use super::{LOCAL, Peer, PeerId, PeerInfo, Rib, RibConfig};
 
-/// Destinations a chunk.
-const CHUNK_DESTS: u32 = 2048;
 /// Octets of NLRI a chunk: well below what a ready peer is expected to take.
 const CHUNK_OCTETS: usize = 96 * 1024;
 
@@ -34,9 +32,9 @@ pub(super) struct Subgroup {
     pub sent: Bitset,
     /// Routes some member was perhaps not sent.
     suppressed: Bitset,
-    /// How much of the change list is still to be visited before all that was on it when the members joined, or asked
-    /// for a refresh, has been sent.
-    dump: Option<usize>,
+    /// Since the members joined, or asked for a refresh, the cursor has not been at the end of the list. Only there they
+    /// have everything: a route that was on the list when they started may have changed and moved to its end since.
+    dumping: bool,
     /// Nothing was visited yet.
     fresh: bool,
 }
@@ -48,7 +46,6 @@ impl Rib {
         if let Some(group) = self.subgroups.iter_mut().find(|g| g.fresh && g.export == export) {
             // After a restart all peers come at about the same time: let them share the dump.
             group.members.push(id);
-            group.dump = Some(self.store.table.len());
             return;
         }
         self.subgroups.push(Subgroup {
@@ -57,7 +54,7 @@ impl Rib {
             members: vec![id],
             sent: Bitset::default(),
             suppressed: Bitset::default(),
-            dump: Some(self.store.table.len()),
+            dumping: true,
             fresh: true,
         });
     }
@@ -89,7 +86,7 @@ impl Rib {
         };
         let group = &mut self.subgroups[alone];
         self.store.table.rewind(group.cursor);
-        group.dump = Some(self.store.table.len());
+        group.dumping = true;
     }
 
     /// Moves `members` of a subgroup to one of their own, at the same place.
@@ -102,7 +99,7 @@ impl Rib {
             members: members.to_vec(),
             sent: group.sent.clone(),
             suppressed: group.suppressed.clone(),
-            dump: group.dump,
+            dumping: group.dumping,
             fresh: group.fresh,
         };
         self.subgroups.push(new);
@@ -144,7 +141,7 @@ impl Rib {
     /// Nothing to send to this subgroup for now.
     fn idle(&self, at: usize) -> bool {
         let group = &self.subgroups[at];
-        group.dump.is_none() && self.store.table.position(group.cursor) == NONE
+        !group.dumping && self.store.table.position(group.cursor) == NONE
     }
 
     fn send_chunk(&mut self, at: usize, packer: &mut Packer, sink: &mut impl FnMut(PeerId, Bytes)) {
@@ -161,7 +158,7 @@ impl Rib {
         packer.clear();
         let mut chunk =
             Chunk { config: &self.config, store: &self.store, peers: &mut self.peers, group, packer };
-        let (next, visited) = chunk.pack();
+        let next = chunk.pack(self.chunk);
         self.store.table.seek(group.cursor, next);
         let peers = &mut self.peers;
         packer.flush(|target, octets, messages| {
@@ -179,14 +176,10 @@ impl Rib {
                 }
             }
         });
-        if let Some(left) = group.dump {
-            let left = left.saturating_sub(visited as usize);
-            group.dump = (left > 0 && next != NONE).then_some(left);
-            if group.dump.is_none() {
-                for &member in &group.members {
-                    if let Some(peer) = self.peers[member as usize].as_mut() {
-                        end_of_dump(peer, |octets| sink(PeerId(member), octets));
-                    }
+        if next == NONE && std::mem::take(&mut group.dumping) {
+            for &member in &group.members {
+                if let Some(peer) = self.peers[member as usize].as_mut() {
+                    end_of_dump(peer, |octets| sink(PeerId(member), octets));
                 }
             }
         }
@@ -199,8 +192,7 @@ impl Rib {
             let (a, position) = (&self.subgroups[at], self.store.table.position(self.subgroups[at].cursor));
             let other = (at + 1..self.subgroups.len()).find(|&b| {
                 let b = &self.subgroups[b];
-                a.dump.is_none()
-                    && b.dump.is_none()
+                !(a.dumping || b.dumping)
                     && a.export == b.export
                     && self.store.table.position(b.cursor) == position
             });
@@ -282,18 +274,19 @@ struct Chunk<'a> {
 }
 
 impl Chunk<'_> {
-    /// Packs what lies at the cursor. Returns where the cursor has to go and how many destinations that is.
-    fn pack(&mut self) -> (u32, u32) {
+    /// Packs what lies at the cursor, up to `max` destinations. Returns where the cursor
+    /// has to go.
+    fn pack(&mut self, max: u32) -> u32 {
         let mut at = self.store.table.position(self.group.cursor);
         let mut visited = 0;
-        while at != NONE && visited < CHUNK_DESTS && self.packer.len() < CHUNK_OCTETS {
+        while at != NONE && visited < max && self.packer.len() < CHUNK_OCTETS {
             visited += 1;
             if !self.announce(at) && self.group.sent.clear(at) {
                 self.withdraw(at);
             }
             at = self.store.table.get(at).following();
         }
-        (at, visited)
+        at
     }
 
     /// Announces a destination's best path, if there is one that goes to this subgroup.
