@@ -41,10 +41,8 @@ const LOCAL: u32 = u32::MAX;
 
 /// Destinations sent to a group of peers at a time.
 const CHUNK: u32 = 2048;
-/// Destinations looked at for the routes of lost peers, a slice.
+/// Destinations looked at for what lost peers left behind, a slice.
 const SWEEP_SLICE: u32 = 16 * 1024;
-/// Destinations looked at for tombstones, a slice.
-const REAP_SLICE: usize = 32 * 1024;
 
 /// Who we are.
 #[derive(Clone, Copy, Debug)]
@@ -203,7 +201,11 @@ pub struct Rib {
     packer: Packer,
     /// Peers that are down and still have routes.
     dying: u32,
+    /// Destinations still to be looked at for tombstones that only lost peers knew.
+    orphans: u32,
     sweep_at: u32,
+    /// Tombstones of which the reader at hand was told; kept for its capacity.
+    gone: Vec<u32>,
     chunk: u32,
     /// The routes of the UPDATE at hand: hash, key, and what to announce or `None` for a withdrawal that an error asks
     /// for. Kept for its capacity.
@@ -222,7 +224,9 @@ impl Rib {
             subscribers: Vec::new(),
             packer: Packer::default(),
             dying: 0,
+            orphans: 0,
             sweep_at: 0,
+            gone: Vec::new(),
             chunk: CHUNK,
             batch: Vec::new(),
         }
@@ -292,48 +296,60 @@ impl Rib {
         self.peer(id.0).map_or(0, |p| p.routes)
     }
 
-    /// Removes routes of lost peers, one slice.
+    /// Removes routes of lost peers, and tombstones that are waiting for lost peers, one slice.
     fn sweep(&mut self) {
         let end = self.store.table.end();
         if self.sweep_at >= end {
             self.sweep_at = 0;
         }
-        let to = self.sweep_at.saturating_add(SWEEP_SLICE).min(end);
+        let mut id = self.sweep_at;
+        let to = id.saturating_add(SWEEP_SLICE).min(end);
+        self.orphans = self.orphans.min(end).saturating_sub(to - id);
         // Neighbours in memory mostly share their attribute set: ask once for each run whether its source is lost.
         let mut known = (NONE, false);
-        for id in self.sweep_at..to {
-            let first = self.store.table.get(id).first();
+        // The last destination takes the table with it.
+        while id < to && self.store.table.len() > 0 {
+            let dest = self.store.table.get(id);
+            let first = dest.first();
             if first.attr == NONE {
-                continue;
-            }
-            if first.next == NONE {
-                if known.0 != first.attr {
-                    known = (first.attr, self.is_dying(self.store.attrs.get(first.attr).peer));
+                if dest.is_live() && !self.is_known(id) {
+                    self.store.table.free(id);
                 }
-                if !known.1 {
-                    continue;
-                }
+            } else if first.next == NONE {
                 let peer = self.store.attrs.get(first.attr).peer;
-                self.remove_path(id, peer);
-                // The id of a set that just lost its last user may be given out again.
-                known = (NONE, false);
+                if known.0 != first.attr {
+                    known = (first.attr, self.is_dying(peer));
+                }
+                if known.1 {
+                    self.remove_path(id, peer);
+                    // The id of a set that just lost its last user may be given out again.
+                    known = (NONE, false);
+                }
             } else {
-                let lost: Vec<u32> = self
-                    .store
-                    .paths(id)
-                    .map(|path| self.store.attrs.get(path.attr).peer)
-                    .filter(|&peer| self.is_dying(peer))
-                    .collect();
-                for peer in lost {
+                let peers = self.store.paths(id).map(|path| self.store.attrs.get(path.attr).peer);
+                for peer in peers.filter(|&peer| self.is_dying(peer)).collect::<Vec<_>>() {
                     self.remove_path(id, peer);
                 }
                 known = (NONE, false);
             }
-            if self.dying == 0 {
-                break;
-            }
+            id += 1;
         }
-        self.sweep_at = to;
+        self.sweep_at = id;
+    }
+
+    /// Does some reader believe that the destination has a best path?
+    fn is_known(&self, id: u32) -> bool {
+        self.subgroups.iter().any(|g| g.sent.get(id))
+            || self.subscribers.iter().flatten().any(|s| s.told.get(id))
+    }
+
+    /// Frees those of the tombstones in `gone` that nobody else is to be told of.
+    fn free_gone(&mut self) {
+        let mut gone = std::mem::take(&mut self.gone);
+        gone.retain(|&id| !self.is_known(id));
+        self.store.table.free_all(&gone);
+        gone.clear();
+        self.gone = gone;
     }
 
     fn is_dying(&self, peer: u32) -> bool {
@@ -448,9 +464,7 @@ impl Rib {
             Removed::Missing => return false,
             Removed::Left => {}
             Removed::Last => {
-                let known = self.subgroups.iter().any(|g| g.sent.get(id))
-                    || self.subscribers.iter().flatten().any(|s| s.told.get(id));
-                if known {
+                if self.is_known(id) {
                     self.store.table.bury(id);
                     self.store.table.touch(id);
                 } else {
@@ -519,7 +533,11 @@ impl Rib {
                 subscriber.told.set(at);
                 true
             } else {
-                subscriber.told.clear(at)
+                let told = subscriber.told.clear(at);
+                if told && !dest.has_path() {
+                    self.gone.push(at);
+                }
+                told
             };
             if tell {
                 see(Change { dest: DestId(at), key: &dest.key, best });
@@ -527,16 +545,15 @@ impl Rib {
             at = dest.following();
         }
         store.table.seek(subscriber.cursor, at);
+        self.free_gone();
         visited
     }
 
-    /// A slice of the work that waits for nobody: removing routes of lost peers, freeing what everyone knows is gone.
-    /// Is there more?
+    /// A slice of the work that waits for nobody. Is there more?
     fn housekeeping(&mut self) -> bool {
-        if self.dying > 0 {
+        if self.dying > 0 || self.orphans > 0 {
             self.sweep();
         }
-        let more = self.store.table.reap(REAP_SLICE);
         if self.store.table.len() == 0 {
             for set in self.subgroups.iter_mut().map(|g| &mut g.sent) {
                 set.shrink();
@@ -547,8 +564,9 @@ impl Rib {
             for set in self.peers.iter_mut().flatten().map(|p| &mut p.suppressed) {
                 set.shrink();
             }
+            self.orphans = 0;
         }
-        more || self.dying > 0
+        self.dying > 0 || self.orphans > 0
     }
 }
 

@@ -67,6 +67,10 @@ impl Rib {
         if group.members.is_empty() {
             let group = self.subgroups.swap_remove(at);
             self.store.table.drop_cursor(group.cursor);
+            if self.store.table.tombstones() > 0 {
+                // Some may have been kept for this peer alone.
+                self.orphans = self.store.table.end();
+            }
         }
     }
 
@@ -156,8 +160,14 @@ impl Rib {
             }
         }
         packer.clear();
-        let mut chunk =
-            Chunk { config: &self.config, store: &self.store, peers: &mut self.peers, group, packer };
+        let mut chunk = Chunk {
+            config: &self.config,
+            store: &self.store,
+            peers: &mut self.peers,
+            group,
+            packer,
+            gone: &mut self.gone,
+        };
         let next = chunk.pack(self.chunk);
         self.store.table.seek(group.cursor, next);
         let peers = &mut self.peers;
@@ -183,6 +193,7 @@ impl Rib {
                 }
             }
         }
+        self.free_gone();
     }
 
     /// Makes one of subgroups that have read equally far.
@@ -271,6 +282,8 @@ struct Chunk<'a> {
     peers: &'a mut Vec<Option<Peer>>,
     group: &'a mut Subgroup,
     packer: &'a mut Packer,
+    /// Tombstones this subgroup has now been told of.
+    gone: &'a mut Vec<u32>,
 }
 
 impl Chunk<'_> {
@@ -283,6 +296,9 @@ impl Chunk<'_> {
             visited += 1;
             if !self.announce(at) && self.group.sent.clear(at) {
                 self.withdraw(at);
+                if !self.store.table.get(at).has_path() {
+                    self.gone.push(at);
+                }
             }
             at = self.store.table.get(at).following();
         }

@@ -5,8 +5,8 @@
 //! state; what lies behind, it has not. So a change costs the same however many read and however slowly they do, a new
 //! reader is a cursor at the head, and many changes of one route reach a slow reader as one.
 //!
-//! A destination that lost its last path stays on the list as a tombstone while a reader still has to be told.
-//! The reaper, one more position on the list that never overtakes a cursor, frees them.
+//! A destination that lost its last path stays on the list as a tombstone for as long as some reader that knows the
+//! route has not been told; whoever tells the last of them frees it.
 
 use std::hash::BuildHasher;
 
@@ -134,7 +134,6 @@ pub(super) struct Table {
     tail: u32,
     /// Positions: the next destination to visit, [`NONE`] at the end.
     cursors: Vec<u32>,
-    reaper: u32,
     tombstones: usize,
 }
 
@@ -147,7 +146,6 @@ impl Table {
             head: NONE,
             tail: NONE,
             cursors: Vec::new(),
-            reaper: NONE,
             tombstones: 0,
         }
     }
@@ -235,9 +233,6 @@ impl Table {
             self.dests.get_mut(tail).next = id;
         }
         self.tail = id;
-        if self.reaper == NONE {
-            self.reaper = id;
-        }
         if self.cursors.contains(&NONE) {
             for cursor in self.cursors.iter_mut().filter(|c| **c == NONE) {
                 *cursor = id;
@@ -260,9 +255,6 @@ impl Table {
             self.tail = prev;
         } else {
             self.dests.get_mut(next).prev = prev;
-        }
-        if self.reaper == id {
-            self.reaper = next;
         }
         if marked {
             for cursor in self.cursors.iter_mut().filter(|c| **c == id) {
@@ -312,40 +304,22 @@ impl Table {
         }
     }
 
-    /// Frees tombstones every cursor has passed, looking at no more than `budget` destinations. Is there more to do?
-    pub(super) fn reap(&mut self, budget: usize) -> bool {
+    /// Forgets `ids`, which have no path.
+    pub(super) fn free_all(&mut self, ids: &[u32]) {
         const BATCH: usize = 64;
-        let mut budget = budget;
-        while self.tombstones > 0 && budget > 0 {
-            let mut batch = [(0_u32, 0_u64); BATCH];
-            let mut n = 0;
-            let mut at = self.reaper;
-            while at != NONE && n < BATCH && budget > 0 {
-                let dest = self.dests.get(at);
-                if dest.label & MARKED != 0 {
-                    break;
-                }
-                if dest.label & TOMBSTONE != 0 {
-                    batch[n] = (at, self.hasher.hash_one(&dest.key));
-                    n += 1;
-                }
-                at = dest.next;
-                budget -= 1;
+        for ids in ids.chunks(BATCH) {
+            let mut hashes = [0; BATCH];
+            for (hash, &id) in hashes.iter_mut().zip(ids) {
+                *hash = self.hasher.hash_one(&self.dests.get(id).key);
             }
-            let stuck = at == self.reaper;
-            self.reaper = at;
             // Read the index for the whole batch first: these cache misses overlap, those of removals would not.
             let found =
-                batch[..n].iter().filter(|(id, hash)| self.index.find(*hash, |at| at == id).is_some());
+                ids.iter().zip(hashes).filter(|(id, hash)| self.index.find(*hash, |at| at == *id).is_some());
             std::hint::black_box(found.count());
-            for &(id, hash) in &batch[..n] {
+            for (&id, hash) in ids.iter().zip(hashes) {
                 self.free_hashed(id, hash);
             }
-            if stuck || at == NONE {
-                return false;
-            }
         }
-        self.tombstones > 0 && self.reaper != NONE && self.dests.get(self.reaper).label & MARKED == 0
     }
 
     // Cursors.
@@ -374,8 +348,6 @@ impl Table {
 
     /// Back to the head.
     pub(super) fn rewind(&mut self, cursor: CursorId) {
-        // The reaper may never be past a cursor, or it would free what this one has yet to see go.
-        self.reaper = self.head;
         self.seek(cursor, self.head);
     }
 

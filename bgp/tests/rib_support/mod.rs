@@ -6,9 +6,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use bgp::rib::{PeerId, PeerInfo, PeerKind, Rib, RibConfig, UpdateStats};
 use bgp::wire::{
-    AsPath, AsSegment, Attributes, DecodeContext, EncodeContext, Framer, MAX_EXTENDED_MESSAGE, MessageType,
-    Nlri, NlriBody, Rd, RefreshKind, RouteKey, RouteRefresh, Update, decode_update, encode_attributes,
-    encode_reach, encode_unreach, nlri, reach_room, unreach_room,
+    AsPath, AsSegment, Attributes, DecodeContext, EncodeContext, Framer, MessageType, Nlri, NlriBody, Rd,
+    RefreshKind, RouteKey, RouteRefresh, Update, decode_update, encode_attributes, encode_reach,
+    encode_unreach, nlri, reach_room, unreach_room,
 };
 use bytes::{Bytes, BytesMut};
 use types::{MacAddr, Vni};
@@ -226,6 +226,3 @@ pub fn poll_some(
         receivers.get_mut(&id).expect("a peer that is up").receive(octets);
     })
 }
-
-/// The longest message any peer takes, for tests that do not care.
-pub const LONGEST: usize = MAX_EXTENDED_MESSAGE;

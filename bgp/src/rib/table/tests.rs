@@ -28,12 +28,6 @@ fn ahead(table: &Table, cursor: CursorId) -> Vec<u32> {
     seen
 }
 
-fn bury(table: &mut Table, id: u32) {
-    table.get_mut(id).set_first(Path::ABSENT);
-    table.bury(id);
-    table.touch(id);
-}
-
 #[test]
 fn cursors_follow_what_moves_away_under_them() {
     let mut t = Table::new();
@@ -59,48 +53,24 @@ fn cursors_follow_what_moves_away_under_them() {
 }
 
 #[test]
-fn tombstones_wait_for_every_cursor() {
-    let mut t = Table::new();
-    let (fast, slow) = (t.new_cursor(), t.new_cursor());
-    let [a, b] = [1, 2].map(|n| add(&mut t, n));
-    t.seek(fast, NONE);
-    t.seek(slow, NONE);
-    bury(&mut t, a);
-    assert_eq!((t.tombstones(), t.reap(100)), (1, false));
-    t.seek(fast, NONE);
-    assert_eq!((t.reap(100), t.tombstones()), (false, 1), "slow has not seen it");
-    t.seek(slow, NONE);
-    assert_eq!((t.reap(100), t.tombstones(), t.len()), (false, 0, 1));
-    assert_eq!(t.find(t.hash(&key(1)), &key(1)), None);
-    assert_eq!(t.find(t.hash(&key(2)), &key(2)), Some(b));
-    assert_eq!(add(&mut t, 3), a, "the slot is used again");
-}
-
-#[test]
-fn a_rewound_cursor_keeps_the_reaper_behind_it() {
-    let mut t = Table::new();
-    let one = t.new_cursor();
-    let [a, _b] = [1, 2].map(|n| add(&mut t, n));
-    t.seek(one, NONE);
-    bury(&mut t, a);
-    t.rewind(one);
-    t.reap(100);
-    assert_eq!(t.tombstones(), 1);
-    t.seek(one, NONE);
-    t.reap(100);
-    assert_eq!(t.tombstones(), 0);
-}
-
-#[test]
-fn reaping_is_bounded_and_goes_on() {
+fn what_is_freed_under_a_cursor_moves_it_on() {
     let mut t = Table::new();
     let ids: Vec<u32> = (0..200).map(|n| add(&mut t, n)).collect();
-    for id in ids {
-        bury(&mut t, id);
+    let cursor = t.new_cursor();
+    for &id in &ids[..199] {
+        t.get_mut(id).set_first(Path::ABSENT);
+        t.bury(id);
+        t.bury(id);
     }
-    assert!(t.reap(70) && t.tombstones() > 100);
-    while t.reap(70) {}
-    assert_eq!((t.tombstones(), t.len(), t.head, t.tail, t.reaper), (0, 0, NONE, NONE, NONE));
+    assert_eq!(t.tombstones(), 199);
+    t.get_mut(ids[5]).set_first(path());
+    t.revive(ids[5]);
+    t.touch(ids[5]);
+    t.free_all(&[&ids[..5], &ids[6..199]].concat());
+    assert_eq!((t.tombstones(), t.len()), (0, 2));
+    assert_eq!(ahead(&t, cursor), [ids[199], ids[5]]);
+    assert_eq!((t.find(t.hash(&key(1)), &key(1)), t.find(t.hash(&key(5)), &key(5))), (None, Some(ids[5])));
+    assert_eq!(add(&mut t, 3), ids[198], "the slot is used again");
 }
 
 #[test]
