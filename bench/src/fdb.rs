@@ -1,0 +1,255 @@
+//! The kernel's forwarding database, looked at without getting in the way (rtnetlink(7), RTM_GETNEIGH of
+//! AF_BRIDGE).
+//!
+//! While rows are being written, only single rows are asked for: a sample spread over the whole table and the last
+//! one, every millisecond, 2 µs each. Only when all of the sample are there (or gone) is everything dumped and
+//! counted; if that shows rows missing, it is dumped again until none is, and the time of the last dump's start counts.
+
+use std::time::{Duration, Instant};
+
+use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::{Socket, SocketAddr};
+
+use socket2::SockRef;
+
+use crate::Result;
+use crate::clock::now;
+use crate::sandbox;
+use crate::wire::Table;
+
+const RTM_NEWNEIGH: u16 = 28;
+const RTM_GETNEIGH: u16 = 30;
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+const NLM_F_REQUEST: u16 = 1;
+const NLM_F_DUMP: u16 = 0x300;
+const AF_BRIDGE: u8 = 7;
+const NTF_SELF: u8 = 2;
+const NTF_MASTER: u8 = 4;
+const NDA_LLADDR: u16 = 2;
+const RTNLGRP_NEIGH: u32 = 3;
+/// Between two looks at the sample.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Both rows of a MAC: in the VXLAN device (self) and in the bridge (master).
+const BOTH: [u8; 2] = [NTF_SELF, NTF_MASTER];
+
+/// Makes `br100` with `vxlan100` in it, for all candidates alike.
+pub(crate) fn make_devices(vni: u32) -> Result<u32> {
+    sandbox::run("ip", &format!("link add br{vni} type bridge"))?;
+    let local = sandbox::DUT;
+    sandbox::run(
+        "ip",
+        &format!("link add vxlan{vni} type vxlan id {vni} local {local} dstport 4789 nolearning"),
+    )?;
+    sandbox::run("ip", &format!("link set vxlan{vni} master br{vni} up"))?;
+    sandbox::run("bridge", &format!("link set dev vxlan{vni} learning off neigh_suppress on"))?;
+    sandbox::run("ip", &format!("link set br{vni} up"))?;
+    let index =
+        std::fs::read_to_string(format!("/sys/class/net/vxlan{vni}/ifindex")).map_err(|e| e.to_string())?;
+    index.trim().parse().map_err(|e| format!("ifindex of vxlan{vni}: {e}"))
+}
+
+/// Removes them, and every row with them.
+pub(crate) fn remove_devices(vni: u32) -> Result<()> {
+    sandbox::run("ip", &format!("link del vxlan{vni}"))?;
+    sandbox::run("ip", &format!("link del br{vni}"))
+}
+
+/// A view of the rows of one VXLAN device.
+pub(crate) struct Fdb {
+    socket: Socket,
+    device: u32,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+impl Fdb {
+    /// Of the device with this index.
+    pub(crate) fn new(device: u32) -> Result<Self> {
+        let socket = || {
+            let mut socket = Socket::new(NETLINK_ROUTE)?;
+            socket.bind_auto()?;
+            Ok(socket)
+        };
+        let socket = socket().map_err(|e: std::io::Error| format!("netlink: {e}"))?;
+        Ok(Self { socket, device, sequence: 0, buffer: vec![0; 1 << 18] })
+    }
+
+    /// Waits until the MACs of routes `0..routes` have both rows (or neither, if `present` is false); the time since
+    /// `start`, or `None` when `limit` has passed.
+    pub(crate) fn wait(
+        &mut self,
+        routes: usize,
+        present: bool,
+        start: Instant,
+        limit: Duration,
+    ) -> Result<Option<Duration>> {
+        let mut sample: Vec<usize> = (0..256).map(|n| n * routes / 256).chain([routes - 1]).collect();
+        while let Some(&index) = sample.last() {
+            let mut done = true;
+            for flag in BOTH {
+                done &= self.has(Table::mac(index), flag)? == present;
+            }
+            if done {
+                sample.pop();
+            } else if start.elapsed() > limit {
+                return Ok(None);
+            } else {
+                std::thread::sleep(PAUSE);
+            }
+        }
+        let mut reached = start.elapsed();
+        let wanted = if present { routes } else { 0 };
+        while self.count()? != [wanted; 2] {
+            if start.elapsed() > limit {
+                return Ok(None);
+            }
+            std::thread::sleep(PAUSE);
+            reached = start.elapsed();
+        }
+        Ok(Some(reached))
+    }
+
+    /// Is there a row of this kind for the MAC?
+    fn has(&mut self, mac: [u8; 6], flag: u8) -> Result<bool> {
+        let mut attribute = vec![10, 0, NDA_LLADDR as u8, 0];
+        attribute.extend_from_slice(&mac);
+        attribute.extend_from_slice(&[0, 0]);
+        self.request(NLM_F_REQUEST, flag, &attribute)?;
+        let length = self.receive()?;
+        let kind = u16::from_ne_bytes([self.buffer[4], self.buffer[5]]);
+        debug_assert!(length > 6);
+        Ok(kind == RTM_NEWNEIGH)
+    }
+
+    /// How many of our MACs have a row in the device, and how many in the bridge.
+    pub(crate) fn count(&mut self) -> Result<[usize; 2]> {
+        self.request(NLM_F_REQUEST | NLM_F_DUMP, 0, &[])?;
+        let mut counts = [0; 2];
+        loop {
+            let length = self.receive()?;
+            let mut done = false;
+            each_message(&self.buffer[..length], |kind, body| match kind {
+                NLMSG_DONE | NLMSG_ERROR => done = true,
+                RTM_NEWNEIGH => {
+                    if let Some((_, flags)) = neighbour(body, self.device) {
+                        counts[usize::from(flags & NTF_SELF == 0)] += 1;
+                    }
+                }
+                _ => {}
+            });
+            if done {
+                return Ok(counts);
+            }
+        }
+    }
+
+    fn request(&mut self, flags: u16, ndm_flags: u8, attributes: &[u8]) -> Result<()> {
+        self.sequence += 1;
+        let mut message = Vec::with_capacity(64);
+        message.extend_from_slice(&((16 + 12 + attributes.len()) as u32).to_ne_bytes());
+        message.extend_from_slice(&RTM_GETNEIGH.to_ne_bytes());
+        message.extend_from_slice(&flags.to_ne_bytes());
+        message.extend_from_slice(&self.sequence.to_ne_bytes());
+        message.extend_from_slice(&[0; 4]);
+        message.extend_from_slice(&[AF_BRIDGE, 0, 0, 0]);
+        // A dump of one device would leave out the bridge's own rows on kernels before 5.0: dump all, sort here.
+        let device = if attributes.is_empty() { 0 } else { self.device };
+        message.extend_from_slice(&device.to_ne_bytes());
+        message.extend_from_slice(&[0, 0, ndm_flags, 0]);
+        message.extend_from_slice(attributes);
+        let sent = self.socket.send_to(&message, &SocketAddr::new(0, 0), 0);
+        sent.map(drop).map_err(|e| format!("netlink: {e}"))
+    }
+
+    fn receive(&mut self) -> Result<usize> {
+        let (length, _) =
+            self.socket.recv_from(&mut &mut self.buffer[..], 0).map_err(|e| format!("netlink: {e}"))?;
+        if length < 16 { Err("netlink: a short message".into()) } else { Ok(length) }
+    }
+}
+
+/// Listens to the kernel's own notifications: when exactly a row appeared.
+pub(crate) struct Monitor {
+    socket: Socket,
+    device: u32,
+    buffer: Vec<u8>,
+}
+
+impl Monitor {
+    /// Of the device with this index.
+    pub(crate) fn new(device: u32) -> Result<Self> {
+        let socket = || {
+            let mut socket = Socket::new(NETLINK_ROUTE)?;
+            socket.bind_auto()?;
+            socket.add_membership(RTNLGRP_NEIGH)?;
+            Ok(socket)
+        };
+        let socket = socket().map_err(|e: std::io::Error| format!("netlink: {e}"))?;
+        Ok(Self { socket, device, buffer: vec![0; 1 << 16] })
+    }
+
+    /// Forgets what was heard so far.
+    pub(crate) fn drain(&mut self) {
+        self.patience(Duration::from_millis(1));
+        while self.socket.recv_from(&mut &mut self.buffer[..], 0).is_ok() {}
+    }
+
+    /// How long to wait for a notification.
+    fn patience(&self, limit: Duration) {
+        // It takes a span that is not nothing.
+        let _ = SockRef::from(&self.socket).set_read_timeout(Some(limit.max(Duration::from_millis(1))));
+    }
+
+    /// Waits for both rows of this MAC; the time since `start`.
+    pub(crate) fn wait(&mut self, mac: [u8; 6], start: Instant, limit: Duration) -> Option<Duration> {
+        let mut seen = [false; 2];
+        while start.elapsed() < limit {
+            self.patience(limit.saturating_sub(start.elapsed()));
+            let (length, _) = self.socket.recv_from(&mut &mut self.buffer[..], 0).ok()?;
+            let at = now();
+            each_message(&self.buffer[..length], |kind, body| {
+                if kind == RTM_NEWNEIGH
+                    && let Some((found, flags)) = neighbour(body, self.device)
+                    && found == mac
+                {
+                    seen[usize::from(flags & NTF_SELF == 0)] = true;
+                }
+            });
+            if seen == [true; 2] {
+                return Some(at - start);
+            }
+        }
+        None
+    }
+}
+
+/// Calls `each` with type and body of every message in a datagram.
+fn each_message(mut datagram: &[u8], mut each: impl FnMut(u16, &[u8])) {
+    while let [a, b, c, d, kind_a, kind_b, ..] = *datagram {
+        let length = u32::from_ne_bytes([a, b, c, d]) as usize;
+        let Some(body) = datagram.get(16..length) else { return };
+        each(u16::from_ne_bytes([kind_a, kind_b]), body);
+        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+}
+
+/// MAC and flags of a row, if it is one of ours in this device.
+fn neighbour(body: &[u8], device: u32) -> Option<([u8; 6], u8)> {
+    let index = u32::from_ne_bytes(body.get(4..8)?.try_into().ok()?);
+    if body[0] != AF_BRIDGE || index != device {
+        return None;
+    }
+    let flags = *body.get(10)?;
+    let mut attributes = body.get(12..)?;
+    while let [a, b, kind_a, kind_b, ..] = *attributes {
+        let length = usize::from(u16::from_ne_bytes([a, b]));
+        if u16::from_ne_bytes([kind_a, kind_b]) == NDA_LLADDR {
+            let mac: [u8; 6] = attributes.get(4..10)?.try_into().ok()?;
+            return mac.starts_with(&[2, 0, 0]).then_some((mac, flags));
+        }
+        attributes = attributes.get(length.max(4).next_multiple_of(4)..)?;
+    }
+    None
+}
