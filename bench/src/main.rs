@@ -11,6 +11,7 @@
 mod clock;
 mod daemon;
 mod fdb;
+mod parser;
 mod peer;
 mod plan;
 mod process;
@@ -123,6 +124,9 @@ fn start(options: &Options) -> Result<ExitCode> {
     if !sandbox::inside() {
         if kinds.contains(&Kind::Evpnd) && options.evpnd.is_none() {
             build()?;
+        }
+        if options.wants("parse") {
+            parser::build()?;
         }
         daemon::check(&kinds, options.evpnd.clone())?;
         return sandbox::enter();

@@ -9,7 +9,7 @@ use crate::daemon::{self, Kind};
 use crate::report::{
     Goal, Report, Table, count, median, megabytes, middle, middle_usage, ratio, seconds, spread,
 };
-use crate::{Options, Result, relay, sandbox, vtep};
+use crate::{Options, Result, parser, relay, sandbox, vtep};
 
 /// A daemon that needs longer did not finish.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -33,6 +33,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     if options.wants("latency") {
         latencies(options, &mut report);
+    }
+    if options.wants("parse") {
+        parse(&mut report);
     }
     if options.wants("idle") && options.includes("evpnd") {
         idle(&mut report);
@@ -366,6 +369,35 @@ fn latencies(options: &Options, report: &mut Report) {
 received, every 20 to 27 ms, 200 times; the neighbour's own wake-up is included.",
         head: vec!["daemon", "least", "median", "p99", "most"],
         rows,
+    });
+}
+
+fn parse(report: &mut Report) {
+    println!("parse: bgp/benches/parse.rs");
+    let lines = match parser::measure() {
+        Ok(lines) => lines,
+        Err(error) => {
+            println!("  FAILED: {error}");
+            report.failures.push(format!("parse: {error}"));
+            return;
+        }
+    };
+    let of = |name| lines.iter().find(|(n, _)| n == name).map_or(f64::NAN, |(_, figure)| *figure);
+    let (ours, by_hand) = (of(parser::UPDATE), of(parser::BY_HAND));
+    println!("  {ours:.1} ns a NLRI, by hand {by_hand:.1} ns");
+    report.goals.push(Goal {
+        what: "parse an UPDATE of 40 type-2 NLRIs".into(),
+        wanted: "≤ 10 ns a NLRI, ≤ 3 × a hand-written copy-out",
+        ours: format!("{ours:.1} ns"),
+        theirs: format!("by hand {by_hand:.1} ns"),
+        ratio: format!("{:.1} × its time", ours / by_hand),
+        met: Some(ours <= 10.0 && ours <= 3.0 * by_hand),
+    });
+    report.tables.push(Table {
+        title: "Parser".into(),
+        note: "`cargo bench -p evpnd-bgp --bench parse`, hot cache, best of its rounds.",
+        head: vec!["what", "ns a NLRI"],
+        rows: lines.into_iter().map(|(name, figure)| vec![name, format!("{figure:.2}")]).collect(),
     });
 }
 
