@@ -388,8 +388,9 @@ pub(super) fn run(command: &mut Command) -> Result<String> {
     Err(Error::new(format!("`{line}`: {}: {}", output.status, said.trim())))
 }
 
-/// The last lines of a text.
+/// The last lines of a text, the long ones cut.
 fn tail(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.lines().collect();
-    all[all.len().saturating_sub(lines)..].join("\n")
+    let last = all[all.len().saturating_sub(lines)..].iter();
+    last.map(|line| line.chars().take(300).collect::<String>()).collect::<Vec<_>>().join("\n")
 }

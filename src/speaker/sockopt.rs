@@ -78,7 +78,6 @@ pub fn set_min_ttl(socket: &impl AsRawFd, peer: IpAddr, min: u8) -> io::Result<(
 }
 
 /// A `sockaddr_storage` with the address filled in and port 0.
-#[expect(clippy::cast_sign_loss, reason = "address families are small positive numbers")]
 fn sockaddr(address: IpAddr) -> [u8; 128] {
     let mut storage = [0; 128];
     let (family, at, octets): (libc::sa_family_t, usize, Vec<u8>) = match address {
