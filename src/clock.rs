@@ -1,7 +1,7 @@
 //! The one place that looks at a clock. Everything else is handed a [`Time`].
 
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use types::Time;
 
@@ -22,4 +22,10 @@ pub fn now() -> Time {
 /// The runtime's idea of the same moment, for sleeping until it.
 pub fn instant(at: Time) -> tokio::time::Instant {
     tokio::time::Instant::from_std(origin() + at.since(Time::ZERO))
+}
+
+/// The date, for what people read.
+#[expect(clippy::disallowed_methods, reason = "this is the place")]
+pub fn wall() -> SystemTime {
+    SystemTime::now()
 }

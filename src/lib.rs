@@ -4,6 +4,10 @@
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod core;
 pub mod evpn;
 pub mod lab;
 pub mod speaker;
+
+/// The version, as `evpnd --version` says it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

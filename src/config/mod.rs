@@ -22,16 +22,17 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
-use bgp::wire::community::{ParseRtError, RouteTarget};
+use bgp::wire::community::RouteTarget;
 use bgp::wire::rd::Rd;
 use ipnet::IpNet;
 use types::Vni;
 
 pub(crate) use error::io_text;
 pub use error::{ConfigErrors, Problem};
+
+pub use crate::evpn::{ImportRt, auto_export as auto_rt};
 
 /// The UDP port of VXLAN (RFC 7348 §5).
 pub const VXLAN_PORT: u16 = 4789;
@@ -278,47 +279,6 @@ pub struct L2Vni {
     pub advertise_macs: bool,
     /// Answer ARP and ND from what is known.
     pub arp_suppression: bool,
-}
-
-/// `import-rt`: which routes a VNI takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ImportRt {
-    /// This route target, all eight octets of it.
-    Exact(RouteTarget),
-    /// `*:N`: this number, whatever the AS.
-    AnyAs(u32),
-    /// `auto`: `*:VNI`, and the form of RFC 8365 §5.1.2.1 from any AS.
-    Auto,
-}
-
-impl fmt::Display for ImportRt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exact(rt) => rt.fmt(f),
-            Self::AnyAs(number) => write!(f, "*:{number}"),
-            Self::Auto => f.write_str("auto"),
-        }
-    }
-}
-
-impl FromStr for ImportRt {
-    type Err = ParseRtError;
-    fn from_str(s: &str) -> Result<Self, ParseRtError> {
-        if s == "auto" {
-            return Ok(Self::Auto);
-        }
-        match s.strip_prefix("*:") {
-            Some(number) => number.parse().map(Self::AnyAs).map_err(|_| ParseRtError),
-            None => s.parse().map(Self::Exact),
-        }
-    }
-}
-
-/// The automatic export route target, `(AS mod 65536):VNI`: what FRR sends and what import `auto` takes from any AS.
-pub fn auto_rt(asn: u32, vni: Vni) -> RouteTarget {
-    let [_, _, hi, lo] = asn.to_be_bytes();
-    let [a, b, c, d] = vni.get().to_be_bytes();
-    RouteTarget([0x00, 0x02, hi, lo, a, b, c, d])
 }
 
 /// `[control]`: how the running daemon is talked to.

@@ -556,6 +556,17 @@ impl Evpn {
         vrfs.flat_map(|v| v.mac_views(&self.endpoints))
     }
 
+    /// The MACs that [`Self::macs`] would show, without looking into them: for paging.
+    pub fn mac_keys(&self, vni: Option<Vni>) -> impl Iterator<Item = (Vni, MacAddr)> + '_ {
+        let vrfs = self.vrfs.iter().flatten().filter(move |v| vni.is_none_or(|vni| v.vni() == vni));
+        vrfs.flat_map(|v| v.mac_keys().map(|mac| (v.vni(), mac)))
+    }
+
+    /// One of them.
+    pub fn mac(&self, vni: Vni, mac: MacAddr) -> Option<MacView> {
+        self.vrf(vni)?.mac_view(&self.endpoints, mac)
+    }
+
     /// Everything known of a MAC in a VNI; `None`: the VNI is not configured.
     pub fn explain(&self, vni: Vni, mac: MacAddr) -> Option<MacStory> {
         self.vrf(vni).map(|v| v.story(&self.endpoints, mac))

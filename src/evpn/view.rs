@@ -244,6 +244,13 @@ impl MacVrf {
         local.chain(remote.filter_map(|&mac| self.remote_view(endpoints, mac)))
     }
 
+    /// Their keys.
+    pub(super) fn mac_keys(&self) -> impl Iterator<Item = MacAddr> + '_ {
+        let remote =
+            self.macs.iter().filter(|(mac, e)| e.installed.is_some() && !self.claims.contains_key(*mac));
+        self.claims.keys().copied().chain(remote.map(|(&mac, _)| mac))
+    }
+
     fn standing(&self, endpoints: &Endpoints, mac: MacAddr, candidate: &Candidate) -> Standing {
         if let Some(reject) = candidate.reject(endpoints) {
             return Standing::Rejected(reject);

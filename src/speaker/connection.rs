@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 /// Octets asked of the kernel in one read.
 const READ_CHUNK: usize = 128 * 1024;
@@ -35,13 +36,21 @@ pub enum Event {
 pub struct Handle {
     queue: mpsc::Sender<Bytes>,
     /// Never written to: both tasks see it go.
-    _open: watch::Sender<()>,
+    open: watch::Sender<()>,
+    writer: JoinHandle<()>,
 }
 
 impl Handle {
     /// Queues octets; `false` when the queue is full or the connection gone.
     pub fn send(&self, data: Bytes) -> bool {
         self.queue.try_send(data).is_ok()
+    }
+
+    /// Closes the connection and waits until what is queued is flushed, or [`LINGER`] is over.
+    pub async fn flush(self) {
+        let Self { queue, open, writer } = self;
+        drop((queue, open));
+        let _ = writer.await;
     }
 }
 
@@ -55,13 +64,13 @@ where
     let (queue, queued) = mpsc::channel(WRITE_QUEUE);
     let (open, closing) = watch::channel(());
     tokio::spawn(reader(read, core.clone(), tell.clone(), closing.clone()));
-    tokio::spawn(async move {
+    let writer = tokio::spawn(async move {
         tokio::select! {
             () = writer(write, queued, core, tell) => {}
             () = lingered(closing) => {}
         }
     });
-    Handle { queue, _open: open }
+    Handle { queue, open, writer }
 }
 
 async fn reader<E, F>(

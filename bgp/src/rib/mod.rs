@@ -513,6 +513,13 @@ impl Rib {
         SubscriberId((self.subscribers.len() - 1) as u32)
     }
 
+    /// Lets a subscriber see everything once more, withdrawals that it has not seen yet included.
+    pub fn replay(&mut self, id: SubscriberId) {
+        if let Some(Some(subscriber)) = self.subscribers.get(id.0 as usize) {
+            self.store.table.rewind(subscriber.cursor);
+        }
+    }
+
     /// Shows a subscriber what changed, looking at up to `max` destinations. Returns how many it looked at: zero when
     /// there is nothing more for now. Several changes of one route may be seen as one, or as none.
     pub fn poll(&mut self, id: SubscriberId, max: usize, mut see: impl FnMut(Change<'_>)) -> usize {

@@ -1,0 +1,167 @@
+//! What the core knows of one address: heard from whom, best or not and why, imported by whom, decided how.
+
+use bgp::rib::{DestView, PathView, Source};
+use bgp::wire::RouteKey;
+use ipnet::IpNet;
+use types::{MacAddr, Vni};
+
+use super::Core;
+use crate::control::view::ExplainStep;
+use crate::control::{ExplainQuery, Target};
+use crate::evpn::{self, MacSource};
+
+/// Routes told of; more say little more.
+const MAX_ROUTES: usize = 32;
+
+/// A story, but for its last step.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// Step by step.
+    pub steps: Vec<ExplainStep>,
+    /// The remote MACs that should have a row in the dataplane.
+    pub wanted: Vec<(Vni, MacAddr)>,
+    /// Whether the address can be reached as far as the core can tell, and the end of the story.
+    pub verdict: (Option<bool>, String),
+}
+
+impl Told {
+    fn step(&mut self, stage: &str, vni: Option<Vni>, ok: Option<bool>, text: String) {
+        self.steps.push(ExplainStep { stage: stage.to_owned(), vni: vni.map(Vni::get), ok, text });
+    }
+}
+
+impl Core {
+    /// Tells the story of an address.
+    pub fn explain(&self, query: &ExplainQuery) -> Told {
+        let mut told = Told::default();
+        let mut heard = 0_usize;
+        for dest in self.rib.routes(None).filter(|dest| concerns(dest.key, query.target)) {
+            heard += 1;
+            if heard <= MAX_ROUTES {
+                self.tell_route(&dest, query.vni, &mut told);
+            }
+        }
+        if heard > MAX_ROUTES {
+            told.step("received", None, None, format!("and {} more routes", heard - MAX_ROUTES));
+        }
+        if heard == 0 {
+            told.step(
+                "received",
+                None,
+                Some(false),
+                "no neighbour has announced it, and neither have we".to_owned(),
+            );
+        }
+        let vni_fits = |vni: Vni| query.vni.is_none_or(|v| v == vni);
+        let macs: Vec<(Vni, MacAddr)> = match query.target {
+            Target::Mac(mac) => {
+                self.evpn.vnis().iter().map(|v| (v.vni, mac)).filter(|m| vni_fits(m.0)).collect()
+            }
+            Target::Ip(ip) => self.evpn.macs_of(ip).into_iter().filter(|m| vni_fits(m.0)).collect(),
+            Target::Prefix(_) => Vec::new(),
+        };
+        if let Some(vni) = query.vni.filter(|vni| self.evpn.vnis().iter().all(|v| v.vni != *vni)) {
+            told.step("imported", Some(vni), Some(false), format!("VNI {vni} is not configured here"));
+        }
+        for (vni, mac) in macs {
+            self.tell_mac(vni, mac, &mut told);
+        }
+        if told.verdict.1.is_empty() {
+            told.verdict = match (heard, query.target) {
+                (0, _) => (None, "nothing is known of it".to_owned()),
+                (_, Target::Prefix(_)) => {
+                    (None, "announced; prefixes are not put into a dataplane here".to_owned())
+                }
+                _ => (Some(false), "announced, but no VNI of this node uses it".to_owned()),
+            };
+        }
+        told
+    }
+
+    fn tell_route(&self, dest: &DestView<'_>, only: Option<Vni>, told: &mut Told) {
+        for path in &dest.paths {
+            let from = self.address_of(path.source).map_or_else(|| "ourselves".to_owned(), |a| a.to_string());
+            let a = path.attributes;
+            let text = format!("{} from {from}, next hop {}, AS path [{}]", dest.key, a.next_hop, a.as_path);
+            told.step("received", None, None, text);
+            let (ok, text) = match (path.best, path.ineligible, path.lost) {
+                (true, ..) => (true, format!("the best of {}", count(dest.paths.len(), "path"))),
+                (_, Some(why), _) => (false, format!("not eligible: {}", why.describe())),
+                (_, _, Some(why)) => (false, format!("not the best: {}", why.describe())),
+                (false, None, None) => (false, "not the best".to_owned()),
+            };
+            told.step("best", None, Some(ok), text);
+            if path.best && path.source != Source::Local {
+                self.tell_import(dest.key, path, only, told);
+            }
+        }
+    }
+
+    fn tell_import(&self, key: &RouteKey, path: &PathView<'_>, only: Option<Vni>, told: &mut Told) {
+        let route = evpn::Route { attributes: path.attributes, attr_id: 0, body: &path.body, local: false };
+        let verdicts = self.evpn.verdicts(key, &route);
+        let targets: Vec<_> = path.attributes.route_targets().map(|rt| rt.to_string()).collect();
+        let targets = if targets.is_empty() { "no route target".to_owned() } else { targets.join(" ") };
+        if verdicts.is_empty() {
+            told.step("imported", None, Some(false), format!("no VNI imports {targets}"));
+        }
+        for verdict in verdicts.iter().filter(|v| only.is_none_or(|vni| vni == v.vni)) {
+            let (ok, text) = match &verdict.reject {
+                None => (true, format!("imported by {targets}")),
+                Some(reject) => (false, format!("matches {targets}, but cannot be used: {reject}")),
+            };
+            told.step("imported", Some(verdict.vni), Some(ok), text);
+        }
+    }
+
+    fn tell_mac(&self, vni: Vni, mac: MacAddr, told: &mut Told) {
+        let Some(story) = self.evpn.explain(vni, mac) else { return };
+        if story.candidates.is_empty() && story.decided.is_none() {
+            return;
+        }
+        for c in &story.candidates {
+            let chosen = matches!(c.standing, evpn::Standing::Chosen | evpn::Standing::SameVtep);
+            let text = format!("{mac} at {} with sequence {}: {}", c.vtep, c.sequence, c.standing);
+            told.step("selected", Some(vni), Some(chosen), text);
+        }
+        let (reachable, text) = match &story.decided {
+            None => (false, format!("{mac} in VNI {vni} has been announced, but no route to it can be used")),
+            Some(view) => match view.source {
+                MacSource::Local => {
+                    let port = view.interface.as_deref().unwrap_or("a local port");
+                    let announced = if story.announced { "announced" } else { "not announced" };
+                    (true, format!("{mac} in VNI {vni} is local, on {port}, {announced}"))
+                }
+                MacSource::Remote => {
+                    told.wanted.push((vni, mac));
+                    let vtep = view.vtep.map(|v| v.to_string()).unwrap_or_default();
+                    (true, format!("{mac} in VNI {vni} is behind VTEP {vtep}"))
+                }
+            },
+        };
+        told.step("wanted", Some(vni), Some(reachable), text.clone());
+        if told.verdict.0 != Some(true) {
+            told.verdict = (Some(reachable), text);
+        }
+    }
+}
+
+/// Whether a route says something of the address.
+fn concerns(key: &RouteKey, target: Target) -> bool {
+    match (key, target) {
+        (RouteKey::MacIp { mac, .. }, Target::Mac(wanted)) => *mac == wanted,
+        (RouteKey::MacIp { ip, .. }, Target::Ip(wanted)) => *ip == Some(wanted),
+        (RouteKey::Imet { originator, .. }, Target::Ip(wanted)) => *originator == wanted,
+        (RouteKey::Prefix { prefix, .. }, Target::Ip(wanted)) => prefix.contains(&wanted),
+        (RouteKey::Prefix { prefix, .. }, Target::Prefix(wanted)) => contains(*prefix, wanted),
+        _ => false,
+    }
+}
+
+fn contains(prefix: IpNet, wanted: IpNet) -> bool {
+    prefix.contains(&wanted)
+}
+
+fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
