@@ -634,6 +634,27 @@ fn nothing_makes_attempts_follow_each_other_without_a_pause() {
     s.tick_in(75..=100, &["connect", "state connect"]);
 }
 
+#[test]
+fn timers_differ_from_neighbour_to_neighbour_and_from_time_to_time() {
+    let mut keepalives = std::collections::BTreeSet::new();
+    let mut s = Script::established(config());
+    for _ in 0..3 {
+        let before = s.now;
+        s.tick_in(22_500..=30_000, &["1: KEEPALIVE"]);
+        keepalives.insert(s.now - before);
+    }
+    assert_eq!(keepalives.len(), 3);
+    let retry = |seed| {
+        let mut session = Session::new(config(), Time::ZERO, seed);
+        let mut out = Vec::new();
+        session.handle(Input::Start, at(0), &mut out);
+        session.handle(refused(), at(0), &mut out);
+        session.retry_at()
+    };
+    assert_eq!(retry(1), retry(1));
+    assert_ne!(retry(1), retry(2));
+}
+
 // ---- octets
 
 #[test]

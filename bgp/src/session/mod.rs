@@ -34,7 +34,8 @@
 //! that counts is who has the larger identifier and which connection he opened; waiting for OpenConfirm, as RFC 4271
 //! allows, lets one side be Established on the loser. An Established session wins against any newcomer, but a newcomer
 //! is a sign that the neighbour has restarted without the old connection's end reaching us: a KEEPALIVE sent at once
-//! makes the neighbour's kernel reset what it no longer knows.
+//! makes the neighbour's kernel reset what it no longer knows. (RFC 4724 §4.2 would drop the old session unasked where
+//! graceful restart was announced; with no family preserved there is nothing to win by believing a mere connection.)
 
 mod config;
 mod conn;

@@ -41,7 +41,6 @@ pub(super) fn negotiate(config: &SessionConfig, open: &Open) -> Result<Negotiate
     if !capabilities.evpn() {
         return Err(Notification::evpn_required());
     }
-    let refresh = capabilities.route_refresh || capabilities.route_refresh_cisco;
     Ok(Negotiated {
         remote_asn: open.asn,
         remote_id: open.router_id,
@@ -49,9 +48,10 @@ pub(super) fn negotiate(config: &SessionConfig, open: &Open) -> Result<Negotiate
         hold_time: config.offered_hold_time().min(open.hold_time),
         as4: capabilities.as4.is_some(),
         extended_message: capabilities.extended_message,
-        refresh,
+        // Not for the code from before the RFC, whose message has a type of its own.
+        refresh: capabilities.route_refresh,
         // RFC 7313 §3.2: of no use without the plain one.
-        enhanced_refresh: refresh && capabilities.enhanced_refresh,
+        enhanced_refresh: capabilities.route_refresh && capabilities.enhanced_refresh,
         graceful_restart: capabilities.graceful_restart.is_some(),
     })
 }

@@ -432,6 +432,8 @@ impl Model {
             }
         }
         assert_eq!(state >= State::OpenSent, !self.wires.is_empty());
+        assert!(self.wires.is_empty() || s.retry_at().is_none(), "no attempt is planned beside a connection");
+        assert!(self.up.is_none() || !self.connecting, "no attempt goes on beside a session that is up");
     }
 
     /// With nothing from outside the session keeps to its timers, and every connection ends or keeps alive.
