@@ -32,8 +32,8 @@ enum Fault {
 /// The attributes of one UPDATE as far as they have been read.
 pub(super) struct Reader<'a> {
     ctx: &'a DecodeContext,
-    /// The attributes field.
-    field: Bytes,
+    /// The body of the UPDATE.
+    message: &'a Bytes,
     pub(super) attributes: Attributes,
     as4_path: Option<AsPath>,
     as4_aggregator: Option<(u32, Ipv4Addr)>,
@@ -55,10 +55,10 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(ctx: &'a DecodeContext, field: Bytes) -> Self {
+    pub(super) fn new(ctx: &'a DecodeContext, message: &'a Bytes) -> Self {
         Self {
             ctx,
-            field,
+            message,
             attributes: Attributes::local(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             as4_path: None,
             as4_aggregator: None,
@@ -82,15 +82,19 @@ impl<'a> Reader<'a> {
         self.fault.get_or_insert((Reason::new(attribute, problem), octets));
     }
 
-    /// Reads all attributes. An error ends the session.
-    pub(super) fn read(&mut self) -> Result<(), Notification> {
-        let field = self.field.clone();
-        let mut rest = &field[..];
+    /// Reads all attributes, `rest` being where they are in the message. An error ends the session.
+    pub(super) fn read(&mut self, mut rest: &[u8]) -> Result<(), Notification> {
+        let message = self.message;
         while !rest.is_empty() {
             let start = rest;
             let Some((flags, code, value)) = header(&mut rest) else {
+                let code = start.get(1).copied().unwrap_or(0);
+                if matches!(code, code::MP_REACH_NLRI | code::MP_UNREACH_NLRI) {
+                    // Routes are in there, and nobody can tell which.
+                    return Err(Notification::update(1, Bytes::new()));
+                }
                 // RFC 7606 §4: no further attribute can be told apart, those before it stand.
-                self.withdraw(start.get(1).copied().unwrap_or(0), Problem::Overrun, field.slice_ref(start));
+                self.withdraw(code, Problem::Overrun, message.slice_ref(start));
                 break;
             };
             let octets = &start[..start.len() - rest.len()];
@@ -106,9 +110,9 @@ impl<'a> Reader<'a> {
             match self.attribute(flags, code, value) {
                 Ok(()) => {}
                 Err(Fault::Discard) => self.discards = self.discards.saturating_add(1),
-                Err(Fault::Withdraw(problem)) => self.withdraw(code, problem, field.slice_ref(octets)),
+                Err(Fault::Withdraw(problem)) => self.withdraw(code, problem, message.slice_ref(octets)),
                 Err(Fault::Reset(subcode)) => {
-                    return Err(Notification::update(subcode, field.slice_ref(octets)));
+                    return Err(Notification::update(subcode, message.slice_ref(octets)));
                 }
             }
         }
@@ -258,7 +262,7 @@ impl<'a> Reader<'a> {
             16 | 32 => IpAddr::from(*next_hop.first_chunk::<16>()?),
             _ => return None,
         };
-        self.reach = Some(self.field.slice_ref(value));
+        self.reach = Some(self.message.slice_ref(value));
         Some(())
     }
 
@@ -266,7 +270,7 @@ impl<'a> Reader<'a> {
     fn mp_unreach(&mut self, mut value: &[u8]) -> Option<()> {
         let (afi, safi) = (take_u16(&mut value)?, take_u8(&mut value)?);
         if (afi, safi) == (AFI_L2VPN, SAFI_EVPN) {
-            self.unreach = Some(self.field.slice_ref(value));
+            self.unreach = Some(self.message.slice_ref(value));
         } else {
             self.foreign = self.foreign.saturating_add(1);
         }

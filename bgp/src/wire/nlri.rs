@@ -222,10 +222,18 @@ pub struct NlriBody {
 }
 
 /// Up to six octets that follow the key in route types 6-8.
+///
+/// Eight octets, aligned, so that it is copied as one word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(align(8))]
 pub struct Tail {
     /// How many octets count.
     pub len: u8,
     /// The octets; zero past `len`.
     pub octets: [u8; 6],
+}
+
+impl Tail {
+    /// None: every type but 6-8.
+    pub const EMPTY: Self = Self { len: 0, octets: [0; 6] };
 }

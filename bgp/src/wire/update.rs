@@ -97,8 +97,8 @@ pub fn decode_update(body: &Bytes, ctx: &DecodeContext) -> Result<Update, Notifi
         check_ipv4(run).ok_or_else(|| Notification::update(10, Bytes::new()))?;
     }
 
-    let mut reader = Reader::new(ctx, body.slice_ref(attributes));
-    reader.read()?;
+    let mut reader = Reader::new(ctx, body);
+    reader.read(attributes)?;
     for run in [&reader.reach, &reader.unreach].into_iter().flatten() {
         if check_framing(run).is_none() || ctx.strict && !check_strict(run) {
             return Err(Notification::update(9, Bytes::new()));

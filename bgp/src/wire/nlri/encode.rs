@@ -46,7 +46,7 @@ impl Filling {
     }
 
     #[inline]
-    fn finish(mut self, out: &mut impl BufMut) {
+    fn finish(&mut self, out: &mut impl BufMut) {
         self.octets[1] = (self.len - 2) as u8;
         out.put_slice(&self.octets[..self.len]);
     }
