@@ -95,7 +95,9 @@ impl fmt::Display for Event {
             }
             Self::Failed { error, more: 0 } => error.fmt(f),
             Self::Failed { error, more } => write!(f, "{error} (and {more} more failures)"),
-            Self::EventsLost => f.write_str("the kernel's events came too fast and some are lost: comparing everything"),
+            Self::EventsLost => {
+                f.write_str("the kernel's events came too fast and some are lost: comparing everything")
+            }
         }
     }
 }
