@@ -9,11 +9,12 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use bgp::rib::{Counters, DestId, PeerId, PeerInfo, PeerKind, Rib, Source};
-use bgp::wire::{Attributes, ExtCommunity, NlriBody, Origin, RouteKey};
+use bgp::wire::{Attributes, Esi, ExtCommunity, NlriBody, Origin, RouteKey};
 use proptest::prelude::*;
 use support::{
     ASN, CLUSTER_ID, ROUTER_ID, Receiver, announcements, feed, imet, info, label, mac, path, withdrawals,
 };
+use types::Vni;
 
 const SLOTS: usize = 7;
 
@@ -370,8 +371,14 @@ impl World {
     }
 }
 
+/// Bodies with and without the rare parts.
 fn body(key: &RouteKey, l: u32) -> NlriBody {
-    if matches!(key, RouteKey::Imet { .. }) { NlriBody::default() } else { label(l) }
+    match (key, l) {
+        (RouteKey::Imet { .. }, _) => NlriBody::default(),
+        (_, 2) => NlriBody { esi: Esi([7; 10]), ..label(l) },
+        (_, 3) => NlriBody { label2: Vni::new(5000), ..label(l) },
+        _ => label(l),
+    }
 }
 
 proptest! {
