@@ -1,7 +1,7 @@
 //! What a route costs in the RIB: a million type-2 routes from peer A, from the octets of real UPDATEs, through the best
 //! path to the octets sent to peer B, and all of them withdrawn again.
 //!
-//! `cargo bench -p evpnd-bgp --bench rib [-- ROUTES [ROUNDS]]`. The figures are nanoseconds a route, best of the rounds, and
+//! `cargo bench -p evpnd-bgp --bench rib [-- ROUTES [ROUNDS [SHARE]]]`. The figures are nanoseconds a route, best of the rounds, and
 //! octets of resident memory a route.
 #![allow(clippy::disallowed_methods, reason = "a benchmark looks at the clock")]
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
@@ -18,16 +18,16 @@ use bytes::{Bytes, BytesMut};
 use types::{MacAddr, Vni};
 
 const CONTEXT: DecodeContext = DecodeContext { ebgp: true, as4: true, strict: false };
-/// Routes of one VTEP in one VNI, which share an attribute set.
-const SHARE: u32 = 100;
 
 fn main() {
     let mut args = std::env::args().skip(1).filter_map(|a| a.parse::<u32>().ok());
     let routes = args.next().unwrap_or(1_000_000);
     let rounds = args.next().unwrap_or(3);
-    println!("{routes} routes, {SHARE} an attribute set, best of {rounds}; ns a route");
+    // Routes of one VTEP in one VNI, which share an attribute set.
+    let share = args.next().unwrap_or(100);
+    println!("{routes} routes, {share} an attribute set, best of {rounds}; ns a route");
     for (name, with_ip) in [("type 2, MAC only", false), ("type 2, MAC and IPv4", true)] {
-        let (announce, withdraw) = updates(routes, with_ip);
+        let (announce, withdraw) = updates(routes, share, with_ip);
         println!("{name}: {} UPDATEs, {} routes each at most", announce.len(), per_update(&announce));
         let mut best: Vec<(&str, f64)> = Vec::new();
         for _ in 0..rounds {
@@ -99,14 +99,18 @@ fn round(routes: u32, announce: &[Bytes], withdraw: &[Bytes]) -> Vec<(&'static s
     // As it happens: a read of the socket in, a chunk out.
     let a = rib.peer_up(peer(3));
     send(&mut rib);
+    let mut longest = Duration::ZERO;
     let begin = Instant::now();
     for read in announce.chunks(16) {
+        let turn = Instant::now();
         for message in read {
             rib.update(a, decode(message));
         }
         send(&mut rib);
+        longest = longest.max(turn.elapsed());
     }
     figures.push(("relay A to B, 16 UPDATEs at a time", per_route(begin.elapsed())));
+    figures.push(("  longest turn, microseconds", longest.as_micros() as f64));
     let begin = Instant::now();
     for read in withdraw.chunks(16) {
         for message in read {
@@ -139,9 +143,9 @@ fn peer(n: u8) -> PeerInfo {
 }
 
 /// The routes in UPDATEs that announce them and in UPDATEs that withdraw them.
-fn updates(routes: u32, with_ip: bool) -> (Vec<Bytes>, Vec<Bytes>) {
+fn updates(routes: u32, share: u32, with_ip: bool) -> (Vec<Bytes>, Vec<Bytes>) {
     let (mut announce, mut withdraw) = (Vec::new(), Vec::new());
-    for set in 0..routes.div_ceil(SHARE) {
+    for set in 0..routes.div_ceil(share) {
         let (vtep, vni) = (set / 100, 10_000 + set % 100);
         let [_, _, x, y] = vtep.to_be_bytes();
         let address = Ipv4Addr::new(10, 1, x, y);
@@ -164,7 +168,7 @@ fn updates(routes: u32, with_ip: bool) -> (Vec<Bytes>, Vec<Bytes>) {
             withdraw.push(out.freeze());
             run.clear();
         };
-        for n in set * SHARE..routes.min((set + 1) * SHARE) {
+        for n in set * share..routes.min((set + 1) * share) {
             let [h, i, j, k] = n.wrapping_mul(0x9e37_79b1).to_be_bytes(); // MACs do not come in order
             let ip = with_ip.then_some(IpAddr::V4(Ipv4Addr::from(n | 10 << 24)));
             let key = RouteKey::MacIp { rd, tag: 0, mac: MacAddr([2, 0, h, i, j, k]), ip };
