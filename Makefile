@@ -25,7 +25,8 @@ lint:
 	@.ci/check lint
 
 bench: deps
-	$(CARGO) bench --locked
+	$(CARGO) build --quiet --locked --release --package evpnd --package evpnd-bench
+	$(CARGO) run --quiet --locked --release --package evpnd-bench -- all
 
 fuzz:
 	@.ci/fuzz $(FUZZ_TIME)
