@@ -14,6 +14,7 @@ use crate::wire::{Attributes, Esi, NlriBody};
 use types::Vni;
 
 use super::decision::{Ineligible, Rank};
+use super::slab::{Slab, Slot};
 
 /// An attribute set of one source.
 #[derive(Debug)]
@@ -28,8 +29,7 @@ pub(super) struct AttrSet {
 /// Values of `T` by id, each stored once and dropped with its last user.
 #[derive(Debug)]
 pub(super) struct Interner<T> {
-    items: Vec<Item<T>>,
-    vacant: Vec<u32>,
+    items: Slab<Item<T>>,
     index: HashTable<u32>,
     hasher: RandomState,
 }
@@ -41,14 +41,18 @@ struct Item<T> {
     hash: u64,
 }
 
+impl<T> Slot for Item<T> {
+    fn vacate(&mut self, next: u32) {
+        *self = Self { value: None, users: next, hash: 0 };
+    }
+    fn next_vacant(&self) -> u32 {
+        self.users
+    }
+}
+
 impl<T> Interner<T> {
     pub(super) fn new() -> Self {
-        Self {
-            items: Vec::new(),
-            vacant: Vec::new(),
-            index: HashTable::new(),
-            hasher: RandomState::default(),
-        }
+        Self { items: Slab::new(), index: HashTable::new(), hasher: RandomState::default() }
     }
 
     /// How many values live in it.
@@ -59,17 +63,17 @@ impl<T> Interner<T> {
     /// The value of an id that has users.
     #[inline]
     pub(super) fn get(&self, id: u32) -> &T {
-        self.items[id as usize].value.as_ref().expect("an id in use")
+        self.items.get(id).value.as_ref().expect("an id in use")
     }
 
     #[inline]
     pub(super) fn retain(&mut self, id: u32, users: u32) {
-        self.items[id as usize].users += users;
+        self.items.get_mut(id).users += users;
     }
 
     #[inline]
     pub(super) fn release(&mut self, id: u32) {
-        let item = &mut self.items[id as usize];
+        let item = self.items.get_mut(id);
         item.users -= 1;
         if item.users == 0 {
             self.evict(id);
@@ -78,47 +82,37 @@ impl<T> Interner<T> {
 
     #[cold]
     fn evict(&mut self, id: u32) {
-        let item = &mut self.items[id as usize];
-        item.value = None;
-        if let Ok(entry) = self.index.find_entry(item.hash, |&at| at == id) {
+        if let Ok(entry) = self.index.find_entry(self.items.get(id).hash, |&at| at == id) {
             entry.remove();
         }
-        self.vacant.push(id);
+        self.items.remove(id);
         if self.index.is_empty() {
-            self.items = Vec::new();
-            self.vacant = Vec::new();
             self.index = HashTable::new();
         }
     }
 
-    /// The id of the value that is `equal`, with one more user, or of a new one made by `make`.
-    fn intern(&mut self, hash: u64, equal: impl Fn(&T) -> bool, make: impl FnOnce() -> T) -> u32 {
+    /// The id of the value that is `equal`, with one more user.
+    fn reuse(&mut self, hash: u64, equal: impl Fn(&T) -> bool) -> Option<u32> {
         let found = self.index.find(hash, |&id| {
-            let item = &self.items[id as usize];
+            let item = self.items.get(id);
             item.hash == hash && item.value.as_ref().is_some_and(&equal)
         });
-        if let Some(&id) = found {
-            self.retain(id, 1);
-            return id;
-        }
-        let item = Item { value: Some(make()), users: 1, hash };
-        let id = if let Some(id) = self.vacant.pop() {
-            self.items[id as usize] = item;
-            id
-        } else {
-            self.items.push(item);
-            (self.items.len() - 1) as u32
-        };
+        let id = *found?;
+        self.retain(id, 1);
+        Some(id)
+    }
+
+    /// The id of a value that is not in it yet, with one user.
+    fn add(&mut self, hash: u64, value: T) -> u32 {
+        let id = self.items.insert(Item { value: Some(value), users: 1, hash });
         let items = &self.items;
-        self.index.insert_unique(hash, id, |&id| items[id as usize].hash);
+        self.index.insert_unique(hash, id, |&id| items.get(id).hash);
         id
     }
 
     /// Octets held, without what the values own on the heap.
     pub(super) fn memory(&self) -> usize {
-        self.items.capacity() * size_of::<Item<T>>()
-            + self.index.allocation_size()
-            + self.vacant.capacity() * 4
+        self.items.memory() + self.index.allocation_size()
     }
 }
 
@@ -131,17 +125,11 @@ impl Interner<AttrSet> {
         judge: impl FnOnce(&Attributes) -> (Rank, Option<Ineligible>),
     ) -> u32 {
         let hash = self.hasher.hash_one((peer, &*attributes));
-        // The value has to be lent to the comparison and given to the maker.
-        let cell = std::cell::RefCell::new(Some(attributes));
-        self.intern(
-            hash,
-            |set| set.peer == peer && cell.borrow().as_deref() == Some(&*set.attributes),
-            || {
-                let attributes = cell.take().expect("made once");
-                let (rank, ineligible) = judge(&attributes);
-                AttrSet { attributes, peer, rank, ineligible }
-            },
-        )
+        if let Some(id) = self.reuse(hash, |set| set.peer == peer && set.attributes == attributes) {
+            return id;
+        }
+        let (rank, ineligible) = judge(&attributes);
+        self.add(hash, AttrSet { attributes, peer, rank, ineligible })
     }
 }
 
@@ -198,7 +186,8 @@ impl Extras {
             return 0;
         }
         let hash = self.values.hasher.hash_one(extra);
-        self.values.intern(hash, |e| *e == extra, || extra) + 1
+        let id = self.values.reuse(hash, |e| *e == extra);
+        id.unwrap_or_else(|| self.values.add(hash, extra)) + 1
     }
 
     #[inline]
