@@ -1,13 +1,14 @@
-//! The bytes on the wire: tcpdump writes them, tshark reads them.
+//! The bytes on the wire: dumpcap writes them, tshark reads them (Debian package tshark). tcpdump would do as well, but
+//! as root it insists on becoming another user, which a user namespace of one user refuses.
 
 use std::time::Duration;
 
-use super::node::Node;
+use super::node::{Node, run};
 use super::{Error, Result, until};
 
-const FILE: &str = "/run/log/capture.pcap";
+const FILE: &str = "/run/log/capture.pcapng";
 
-/// A tcpdump that runs in a node.
+/// A capture that runs in a node.
 #[derive(Debug)]
 pub struct Capture {
     node: Node,
@@ -16,15 +17,15 @@ pub struct Capture {
 impl Node {
     /// Starts to capture what passes a device and matches the filter; returns when it does.
     pub fn capture(&self, device: &str, filter: &str) -> Result<Capture> {
-        self.spawn("tcpdump", &["tcpdump", "-Z", "root", "-n", "-U", "-i", device, "-w", FILE, filter])?;
+        self.spawn("dumpcap", &["dumpcap", "-q", "-i", device, "-f", filter, "-w", FILE])?;
         until(Duration::from_secs(10), || {
-            let log = self.log("tcpdump");
-            if log.contains("listening on") {
+            let log = self.log("dumpcap");
+            if log.contains("File:") {
                 Ok(())
-            } else if self.running("tcpdump") {
-                Err(Error::new("tcpdump does not start"))
+            } else if self.running("dumpcap") {
+                Err(Error::new("dumpcap does not start"))
             } else {
-                Err(Error::last(format!("{}: tcpdump ended: {log}", self.name())))
+                Err(Error::last(format!("{}: dumpcap (Debian package tshark) ended: {log}", self.name())))
             }
         })?;
         Ok(Capture { node: self.clone() })
@@ -35,20 +36,25 @@ impl Capture {
     /// The packets so far that match a display filter, each as the values of some fields; several values of one field
     /// are joined by commas.
     pub fn fields(&self, filter: &str, fields: &[&str]) -> Result<Vec<Vec<String>>> {
-        let mut argv = vec!["tshark", "-n", "-r", FILE, "-Y", filter, "-T", "fields"];
+        let mut argv = vec!["-Y", filter, "-T", "fields"];
         argv.extend(fields.iter().flat_map(|field| ["-e", field]));
-        let text = self.node.run(&argv)?;
+        let text = self.tshark(&argv)?;
         Ok(text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect())
     }
 
     /// The packets so far that match a display filter, as tshark's full decoding in text.
     pub fn text(&self, filter: &str) -> Result<String> {
-        self.node.run(&["tshark", "-n", "-r", FILE, "-Y", filter, "-V"])
+        self.tshark(&["-Y", filter, "-V"])
+    }
+
+    fn tshark(&self, args: &[&str]) -> Result<String> {
+        // Nobody's preferences: what a test reads must not depend on them.
+        run(self.node.command("env").args(["HOME=/run", "tshark", "-n", "-r", FILE]).args(args))
     }
 }
 
 impl Drop for Capture {
     fn drop(&mut self) {
-        let _ = self.node.signal("tcpdump", "INT");
+        let _ = self.node.signal("dumpcap", "INT");
     }
 }
