@@ -1,4 +1,8 @@
 //! The `evpnd` command.
 #![forbid(unsafe_code)]
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    evpnd::cli::main(|_, _| anyhow::bail!("this build has no daemon"))
+}

@@ -137,7 +137,7 @@ impl std::str::FromStr for Target {
 /// Which events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventsQuery {
-    /// Stay, and send what happens from now on.
+    /// Stay after that, and send what happens from now on.
     #[serde(default)]
     pub follow: bool,
 }

@@ -1,0 +1,97 @@
+//! The `evpnd` command: arguments in, text and an exit code out.
+//!
+//! Exit codes: 0 done, 1 a problem with a message on stderr, 2 wrong usage (clap's).
+
+mod args;
+mod log;
+mod show;
+mod table;
+
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+use crate::config::{Config, ConfigErrors};
+use crate::control::{Client, ClientError, EventsQuery, ExplainQuery, LocalKind, LocalRoute, Reply, Request};
+use args::{Cli, Command, RouteCommand, RouteCommon, RouteKind};
+
+/// Runs the command that the arguments of this process name. `run` is the daemon: it is given the configuration and
+/// the file it came from, and returns when it has been told to stop.
+pub fn main(run: fn(Config, PathBuf) -> Result<()>) -> ExitCode {
+    let cli = Cli::parse();
+    let mut out = BufWriter::new(io::stdout().lock());
+    let result = command(cli.command, run, &mut out).and_then(|()| Ok(out.flush()?));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // `evpnd show routes | head`: whoever reads has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Problems of a file begin with its name, those with the daemon with "evpnd".
+            if error.is::<ConfigErrors>() || error.is::<ClientError>() {
+                eprintln!("{error}");
+            } else {
+                eprintln!("evpnd: {error:#}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn command(command: Command, run: fn(Config, PathBuf) -> Result<()>, out: &mut dyn Write) -> Result<()> {
+    match command {
+        Command::Run(args) => {
+            log::init(args.verbose, args.log_format)?;
+            let config = Config::load(&args.file.config)?;
+            run(config, args.file.config)
+        }
+        Command::Check(file) => {
+            let config = Config::load(&file.config)?;
+            Ok(writeln!(out, "{}: ok ({})", file.config.display(), config.summary())?)
+        }
+        Command::Reload(socket) => tell(&mut Client::connect(&socket.socket)?, &Request::Reload, out),
+        Command::Show(args) => {
+            show::show(&args.what, args.json.json, &mut Client::connect(&args.socket.socket)?, out)
+        }
+        Command::Explain(args) => {
+            let request = Request::Explain(ExplainQuery { target: args.target, vni: args.vni });
+            show::once(&request, args.json.json, &mut Client::connect(&args.socket.socket)?, out)
+        }
+        Command::Events(args) => {
+            let query = EventsQuery { follow: args.follow };
+            show::events(query, args.json.json, &mut Client::connect(&args.socket.socket)?, out)
+        }
+        Command::Route(args) => {
+            let request = match args.what {
+                RouteCommand::Add(kind) => Request::RouteAdd(local_route(kind)),
+                RouteCommand::Del(kind) => Request::RouteDel(local_route(kind)),
+            };
+            tell(&mut Client::connect(&args.socket.socket)?, &request, out)
+        }
+        Command::Lab(args) => Ok(crate::lab::main(&args)?),
+    }
+}
+
+/// A request that is answered in words.
+fn tell(client: &mut Client, request: &Request, out: &mut dyn Write) -> Result<()> {
+    match client.call(request)? {
+        Reply::Done(text) => Ok(writeln!(out, "{text}")?),
+        _ => Err(show::unexpected()),
+    }
+}
+
+fn local_route(kind: RouteKind) -> LocalRoute {
+    let (kind, common) = match kind {
+        RouteKind::Imet { common } => (LocalKind::Imet, common),
+        RouteKind::Mac { mac, ip, sticky, common } => (LocalKind::Mac { mac, ip, sticky }, common),
+        RouteKind::Prefix { prefix, common } => (LocalKind::Prefix(prefix), common),
+    };
+    let RouteCommon { vni, rd, route_targets, next_hop } = common;
+    LocalRoute { kind, vni, rd, route_targets, next_hop }
+}

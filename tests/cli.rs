@@ -1,0 +1,528 @@
+//! The `evpnd` command as people and scripts use it: exit codes, messages, tables and JSON, against a core made of a
+//! few lines.
+#![forbid(unsafe_code)]
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+
+use evpnd::control::view::*;
+use evpnd::control::{Call, EventsQuery, Page, Reply, Request, RoutesQuery, bind, serve};
+use tokio::sync::mpsc;
+use types::Vni;
+
+fn evpnd(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_evpnd"));
+    command.args(args).env_remove("EVPND_LOG").env_remove("JOURNAL_STREAM").env_remove("NOTIFY_SOCKET");
+    command
+}
+
+/// Exit code, stdout and stderr.
+fn run(args: &[&str]) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = evpnd(args).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code().unwrap(), text(stdout), text(stderr))
+}
+
+/// A file of its own for one test, gone with it.
+struct TempPath(PathBuf);
+
+impl TempPath {
+    fn new(name: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("evpnd-cli-{}-{name}", std::process::id())))
+    }
+
+    fn str(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for TempPath {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// A daemon with a core that answers from these few lines, and what it was asked.
+struct Daemon {
+    socket: TempPath,
+    asked: Arc<Mutex<Vec<Request>>>,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Daemon {
+    fn start(name: &str) -> Self {
+        let socket = TempPath::new(name);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.unwrap();
+        let (calls, mut inbox) = mpsc::channel::<Call>(4);
+        let listener = runtime.block_on(async { bind(&socket.0) }).unwrap();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&asked);
+        runtime.spawn(serve(listener, calls));
+        runtime.spawn(async move {
+            while let Some(call) = inbox.recv().await {
+                log.lock().unwrap().push(call.request.clone());
+                if call.request == Request::Events(EventsQuery { follow: true }) {
+                    call.reply.try_send(Reply::Events(vec![event(1, "up")])).unwrap();
+                    call.reply.try_send(Reply::Events(vec![event(4, "down: hold timer expired")])).unwrap();
+                } else {
+                    call.reply.try_send(answer(call.request)).unwrap();
+                }
+            }
+        });
+        Self { socket, asked, _runtime: runtime }
+    }
+
+    /// Runs a command on it: exit code, stdout and stderr.
+    fn run(&self, args: &[&str]) -> (i32, String, String) {
+        run(&[args, &["--socket", self.socket.str()]].concat())
+    }
+
+    /// As [`Self::run`], for what works and says nothing on stderr.
+    fn show(&self, args: &[&str]) -> String {
+        let (code, out, err) = self.run(args);
+        assert_eq!((code, err.as_str()), (0, ""), "{args:?}");
+        out
+    }
+}
+
+fn event(id: u64, text: &str) -> EventView {
+    let neighbor = Some("10.0.0.10".parse().unwrap());
+    EventView {
+        id,
+        time: 1_795_219_199.999,
+        kind: "session".into(),
+        neighbor,
+        vni: None,
+        mac: None,
+        text: text.into(),
+    }
+}
+
+fn neighbor(address: &str, state: SessionState) -> NeighborView {
+    let up = state == SessionState::Established;
+    NeighborView {
+        address: address.parse().unwrap(),
+        remote_asn: up.then_some(4_200_000_001),
+        state,
+        routes_received: if up { 100_000 } else { 0 },
+        routes_sent: 12,
+        uptime_seconds: up.then_some(7384),
+        last_error: (!up).then(|| "connection refused".into()),
+        router_id: None,
+        hold_time: up.then_some(90),
+        dynamic: !up,
+        description: up.then(|| "tor ä".into()),
+        sessions: 1,
+        messages_received: 5,
+        messages_sent: 6,
+        backlog_bytes: 0,
+    }
+}
+
+fn route(n: u64) -> RouteView {
+    RouteView {
+        route_type: 2,
+        rd: "10.0.0.102:22001".into(),
+        nlri: format!("[2]:[0]:[48]:[02:00:00:00:00:{n:02x}]"),
+        mac: Some(format!("02:00:00:00:00:{n:02x}").parse().unwrap()),
+        ip: None,
+        prefix: None,
+        vni: Some(22001),
+        next_hop: Some("10.0.0.102".parse().unwrap()),
+        as_path: vec![64512, 65002],
+        route_targets: vec!["65000:22001".into()],
+        from: "10.0.0.10".into(),
+        best: true,
+        imported_by: vec![22001],
+        sequence: Some(0),
+        sticky: Some(false),
+        esi: None,
+        local_pref: None,
+        med: None,
+    }
+}
+
+fn answer(request: Request) -> Reply {
+    match request {
+        Request::ShowNeighbors => Reply::Neighbors(vec![
+            neighbor("10.0.0.10", SessionState::Established),
+            neighbor("2001:db8::11", SessionState::Active),
+        ]),
+        // 5 routes in pages of two, an empty one among them.
+        Request::ShowRoutes(RoutesQuery { mac: Some(_), .. }) => {
+            Reply::Routes(Page { rows: vec![], next: None })
+        }
+        Request::ShowRoutes(query) => {
+            let limit = query.limit.unwrap_or(usize::MAX);
+            let at = query.after.unwrap_or(0);
+            let (rows, next) = match at {
+                0 => (vec![route(1), route(2)], Some(2)),
+                2 => (vec![], Some(3)),
+                3 => (vec![route(3), route(4)], Some(5)),
+                _ => (vec![route(5)], None),
+            };
+            Reply::Routes(Page { rows: rows.into_iter().take(limit).collect(), next })
+        }
+        Request::ShowMacs(_) => Reply::Macs(Page {
+            rows: vec![
+                MacView {
+                    vni: 22001,
+                    mac: "02:00:00:00:00:01".parse().unwrap(),
+                    ips: vec!["10.1.0.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
+                    source: MacSource::Local,
+                    vtep: None,
+                    interface: Some("tap1".into()),
+                    sequence: 0,
+                    sticky: true,
+                },
+                MacView {
+                    vni: 22001,
+                    mac: "02:00:00:00:00:02".parse().unwrap(),
+                    ips: vec![],
+                    source: MacSource::Remote,
+                    vtep: Some("10.0.0.102".parse().unwrap()),
+                    interface: None,
+                    sequence: 12,
+                    sticky: false,
+                },
+            ],
+            next: None,
+        }),
+        Request::ShowVnis => Reply::Vnis(vec![VniView {
+            vni: 22001,
+            kind: "l2".into(),
+            flood: vec!["10.0.0.102".parse().unwrap(), "10.0.0.103".parse().unwrap()],
+            local_macs: 1,
+            remote_macs: 1,
+            import_rt: vec!["65000:22001".into(), "*:7".into()],
+            export_rt: vec!["65000:22001".into()],
+            rd: "10.0.0.101:22001".into(),
+            interfaces: vec!["tap1".into()],
+            ready: Some(true),
+        }]),
+        Request::ShowDataplane => Reply::Dataplane(DataplaneView {
+            backend: "kernel".into(),
+            in_sync: false,
+            desired: 5,
+            installed: 4,
+            repairs: 2,
+            last_error: Some("bridge br-evpn22001: operation not permitted".into()),
+            last_resync_seconds: Some(61),
+            pending: 0,
+            failed: 1,
+        }),
+        Request::ShowSummary => Reply::Summary(SummaryView {
+            version: "0.1.0".into(),
+            router_id: "10.0.0.101".parse().unwrap(),
+            asn: 65001,
+            vtep: Some("10.0.0.101".parse().unwrap()),
+            uptime_seconds: 59,
+            neighbors: 2,
+            neighbors_established: 1,
+            routes: 5,
+            paths: 10,
+            vnis: 1,
+            local_macs: 1,
+            remote_macs: 1,
+            backend: "kernel".into(),
+            in_sync: true,
+        }),
+        Request::Explain(query) => Reply::Explain(ExplainView {
+            target: "02:00:00:00:00:02".into(),
+            vni: query.vni.map(Vni::get),
+            reachable: Some(false),
+            verdict: "not reachable: no VNI takes route target 65000:9".into(),
+            steps: vec![
+                ExplainStep {
+                    stage: "received".into(),
+                    vni: None,
+                    ok: Some(true),
+                    text: "from 10.0.0.10, 3 s ago".into(),
+                },
+                ExplainStep {
+                    stage: "imported".into(),
+                    vni: Some(22001),
+                    ok: Some(false),
+                    text: "wants 65000:22001".into(),
+                },
+            ],
+        }),
+        Request::Events(_) => Reply::Events(vec![event(1, "up"), event(2, "down\u{1b}[2J")]),
+        Request::Reload => Reply::Error("evpnd.toml:2: router.asn: required".into()),
+        Request::RouteAdd(route) => Reply::Done(format!("announced: {:?} in VNI {}", route.kind, route.vni)),
+        Request::RouteDel(_) => Reply::Error("there is no such route".into()),
+    }
+}
+
+#[test]
+fn neighbors() {
+    let daemon = Daemon::start("neighbors");
+    assert_eq!(
+        daemon.show(&["show", "neighbors"]),
+        "\
+NEIGHBOR                      AS  STATE           UP  RECEIVED  SENT  DESCRIPTION  LAST ERROR
+10.0.0.10             4200000001  established  2h03m    100000    12  tor ä        -
+2001:db8::11 (range)           -  active           -         0    12  -            connection refused
+"
+    );
+    let json: serde_json::Value =
+        serde_json::from_str(&daemon.show(&["show", "neighbors", "--json"])).unwrap();
+    assert_eq!(json[0]["state"], "established");
+    assert_eq!(json[0]["remote_asn"], 4_200_000_001_u64);
+    assert_eq!(json[0]["last_error"], serde_json::Value::Null);
+    assert_eq!(json[1]["uptime_seconds"], serde_json::Value::Null);
+    assert_eq!(json.as_array().unwrap().len(), 2);
+    // The flag may stand on either side of what is shown.
+    assert_eq!(daemon.show(&["show", "--json", "neighbors"]), daemon.show(&["show", "neighbors", "--json"]));
+}
+
+#[test]
+fn routes_come_in_pages_and_look_whole() {
+    let daemon = Daemon::start("routes");
+    let rows = |n: u64| {
+        let row = |n| {
+            format!(
+                "*     2  10.0.0.102:22001  [2]:[0]:[48]:[02:00:00:00:00:0{n}]  22001  10.0.0.102  10.0.0.10  \
+                 64512 65002  65000:22001    22001\n"
+            )
+        };
+        (1..=n).map(row).collect::<Vec<_>>().concat()
+    };
+    let header = "   TYPE  RD                ROUTE                               VNI  NEXT HOP    FROM       AS PATH      \
+                  ROUTE TARGETS  IMPORTED BY\n";
+    assert_eq!(daemon.show(&["show", "routes"]), format!("{header}{}", rows(5)));
+    assert_eq!(daemon.show(&["show", "routes", "--limit", "3"]), format!("{header}{}", rows(3)));
+    let json: Vec<RouteView> = serde_json::from_str(&daemon.show(&["show", "routes", "--json"])).unwrap();
+    assert_eq!(json, (1..=5).map(route).collect::<Vec<_>>());
+    assert_eq!(daemon.show(&["show", "routes", "--json", "--limit", "0"]), "[]\n");
+    daemon.asked.lock().unwrap().clear();
+
+    let mac = "02:00:00:00:00:01";
+    let filters = ["--type", "2", "--vni", "22001", "--neighbor", "10.0.0.10", "--mac", mac];
+    let empty = daemon.show(&[&["show", "routes"][..], &filters].concat());
+    assert_eq!(
+        empty,
+        "  TYPE  RD  ROUTE  VNI  NEXT HOP  FROM  AS PATH  ROUTE TARGETS  IMPORTED BY\n".to_owned()
+    );
+    let expected = RoutesQuery {
+        route_type: Some(2),
+        vni: Some("22001".parse().unwrap()),
+        neighbor: Some("10.0.0.10".parse().unwrap()),
+        mac: Some(mac.parse().unwrap()),
+        after: None,
+        limit: Some(1000),
+    };
+    assert_eq!(*daemon.asked.lock().unwrap(), [Request::ShowRoutes(expected)]);
+}
+
+#[test]
+fn the_other_tables() {
+    let daemon = Daemon::start("tables");
+    assert_eq!(
+        daemon.show(&["show", "macs"]),
+        "  VNI  MAC                SOURCE  BEHIND      SEQUENCE  STICKY  ADDRESSES
+22001  02:00:00:00:00:01  local   tap1               0  yes     10.1.0.1,2001:db8::1
+22001  02:00:00:00:00:02  remote  10.0.0.102        12  -       -
+"
+    );
+    assert_eq!(
+        daemon.show(&["show", "vnis"]),
+        "  VNI  KIND  RD                IMPORT           EXPORT       LOCAL  REMOTE  READY  INTERFACES  FLOOD
+22001  l2    10.0.0.101:22001  65000:22001,*:7  65000:22001      1       1  yes    tap1        10.0.0.102,10.0.0.103
+"
+    );
+    assert_eq!(
+        daemon.show(&["show", "dataplane"]),
+        "\
+backend      kernel
+in sync      no
+desired      5
+installed    4
+pending      0
+failed       1
+repairs      2
+last resync  1m01s ago
+last error   bridge br-evpn22001: operation not permitted
+"
+    );
+    assert_eq!(
+        daemon.show(&["show", "summary"]),
+        "\
+evpnd      0.1.0, up 59s
+router     10.0.0.101, AS 65001, VTEP 10.0.0.101
+neighbors  1 of 2 established
+routes     5, 10 paths
+VNIs       1
+MACs       1 local, 1 remote
+dataplane  kernel, in sync
+"
+    );
+    assert_eq!(
+        daemon.show(&["explain", "02:00:00:00:00:02", "--vni", "22001"]),
+        "\
+02:00:00:00:00:02: not reachable: no VNI takes route target 65000:9
+STAGE       VNI      WHAT
+received      -  ok  from 10.0.0.10, 3 s ago
+imported  22001  no  wants 65000:22001
+"
+    );
+    for what in [&["show", "dataplane"][..], &["show", "summary"], &["explain", "10.0.0.1"]] {
+        let json: serde_json::Value =
+            serde_json::from_str(&daemon.show(&[what, &["--json"]].concat())).unwrap();
+        assert!(json.is_object(), "{what:?}");
+    }
+    for what in [&["show", "macs"][..], &["show", "vnis"], &["events"]] {
+        let json: serde_json::Value =
+            serde_json::from_str(&daemon.show(&[what, &["--json"]].concat())).unwrap();
+        assert!(json.is_array(), "{what:?}");
+    }
+}
+
+#[test]
+fn events() {
+    let daemon = Daemon::start("events");
+    // What a peer says cannot move the cursor.
+    assert_eq!(
+        daemon.show(&["events"]),
+        "2026-11-20T23:59:59.999Z  session    10.0.0.10  up\n\
+         2026-11-20T23:59:59.999Z  session    10.0.0.10  down\u{fffd}[2J\n"
+    );
+    // Events 2 and 3 came too fast; the core ends the stream.
+    let (code, out, err) = daemon.run(&["events", "--follow"]);
+    assert_eq!((code, err.as_str()), (0, "evpnd: 2 events came too fast to be shown\n"));
+    assert_eq!(out.lines().count(), 2);
+    let (_, out, _) = daemon.run(&["events", "-f", "--json"]);
+    let ids: Vec<_> = out.lines().map(|l| serde_json::from_str::<EventView>(l).unwrap().id).collect();
+    assert_eq!(ids, [1, 4]);
+}
+
+#[test]
+fn words_and_refusals() {
+    let daemon = Daemon::start("words");
+    let mac = ["--vni", "100", "--mac", "02:00:00:00:00:01"];
+    assert_eq!(daemon.show(&["route", "add", "imet", "--vni", "100"]), "announced: Imet in VNI 100\n");
+    daemon.show(
+        &[&["route", "add", "mac", "--ip", "10.1.0.1", "--rt", "65000:1", "--rd", "1:2"][..], &mac].concat(),
+    );
+    daemon.show(&["route", "add", "prefix", "--vni", "5000", "10.0.0.0/24", "--next-hop", "10.0.0.9"]);
+    let asked: Vec<_> =
+        daemon.asked.lock().unwrap().iter().map(|r| serde_json::to_string(r).unwrap()).collect();
+    assert_eq!(
+        asked,
+        [
+            r#"{"request":"route-add","kind":"imet","vni":100}"#,
+            r#"{"request":"route-add","kind":{"mac":{"mac":"02:00:00:00:00:01","ip":"10.1.0.1","sticky":false}},"vni":100,"rd":"1:2","route_targets":["65000:1"]}"#,
+            r#"{"request":"route-add","kind":{"prefix":"10.0.0.0/24"},"vni":5000,"next_hop":"10.0.0.9"}"#,
+        ]
+    );
+    let refused = daemon.run(&[&["route", "del", "mac"][..], &mac].concat());
+    assert_eq!(refused, (1, String::new(), "there is no such route\n".to_owned()));
+    let refused = daemon.run(&["reload"]);
+    assert_eq!(refused, (1, String::new(), "evpnd.toml:2: router.asn: required\n".to_owned()));
+}
+
+#[test]
+fn a_reader_that_has_seen_enough() {
+    let daemon = Daemon::start("head");
+    let mut child = evpnd(&["show", "routes", "--socket", daemon.socket.str()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr), (Some(0), vec![]));
+}
+
+#[test]
+fn nobody_there() {
+    let path = TempPath::new("nobody");
+    let commands: [&[&str]; 5] = [
+        &["show", "summary"],
+        &["reload"],
+        &["events"],
+        &["explain", "10.0.0.1"],
+        &["route", "add", "imet", "--vni", "1"],
+    ];
+    for command in commands {
+        let (code, out, err) = run(&[command, &["--socket", path.str()]].concat());
+        let expected = format!(
+            "evpnd is not running on {} (no such file or directory); start it with `evpnd run -c evpnd.toml`, or name \
+             its socket with --socket\n",
+            path.str()
+        );
+        assert_eq!((code, out.as_str(), err), (1, "", expected), "{command:?}");
+    }
+}
+
+#[test]
+fn wrong_usage() {
+    for (args, message) in [
+        (&[][..], "Usage: evpnd <COMMAND>"),
+        (&["shw"], "unrecognized subcommand 'shw'"),
+        (&["show", "clients"], "unrecognized subcommand 'clients'"),
+        (&["graph", "hosts"], "unrecognized subcommand 'graph'"),
+        (
+            &["explain", "nonsense"],
+            "expected a MAC (02:00:5e:10:00:01), an IP address or a prefix (10.0.0.0/24)",
+        ),
+        (&["show", "routes", "--vni", "0"], "a VNI is a number from 1 to 16777215"),
+        (&["show", "routes", "--type", "0"], "0 is not in 1..=255"),
+        (&["route", "add", "mac", "--vni", "1", "--mac", "ff:ff:ff:ff:ff:ff"], "must be the MAC of one host"),
+        (
+            &["route", "add", "prefix", "--vni", "1", "10.0.0.1/24"],
+            "has host bits set; did you mean 10.0.0.0/24?",
+        ),
+        (&["route", "add", "imet"], "--vni <N>"),
+        (&["route", "add", "imet", "--vni", "1", "--rt", "1"], "a route target is written 65000:100"),
+    ] {
+        let (code, out, err) = run(args);
+        assert_eq!((code, out.as_str()), (2, ""), "{args:?}");
+        assert!(err.contains(message), "{args:?}: {err}");
+    }
+}
+
+#[test]
+fn help_has_examples() {
+    for command in ["run", "check", "reload", "show", "explain", "events", "route", "lab"] {
+        let (code, out, _) = run(&[command, "--help"]);
+        assert_eq!(code, 0);
+        assert!(out.contains("Example") && out.contains(&format!("evpnd {command}")), "{out}");
+    }
+}
+
+#[test]
+fn check() {
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/host-ebgp.toml");
+    let sample = sample.to_str().unwrap();
+    assert_eq!(
+        run(&["check", "-c", sample]),
+        (0, format!("{sample}: ok (2 neighbours, 2 VNIs)\n"), String::new())
+    );
+    let file = TempPath::new("bad.toml");
+    std::fs::write(&file.0, "[router]\nasn = 1\n[dataplane]\nvtep = \"10.0.0.1\"\n[[l3vni]]\nvni = 5\n")
+        .unwrap();
+    let expected = format!(
+        "{}:5: l3vni: not in this version yet; remove it\n    5 | [[l3vni]]\n      |   ^^^^^\n",
+        file.str()
+    );
+    for command in ["check", "run"] {
+        assert_eq!(run(&[command, "-c", file.str()]), (1, String::new(), expected.clone()));
+    }
+    assert_eq!(
+        run(&["check", "-c", "/nonexistent/evpnd.toml"]).2,
+        "/nonexistent/evpnd.toml: cannot be read: no such file or directory\n"
+    );
+}
+
+#[test]
+fn a_log_filter_that_is_none() {
+    let output = evpnd(&["run", "-c", "/nonexistent"]).env("EVPND_LOG", "a=b=c").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert!(err.starts_with("evpnd: EVPND_LOG: expected error, warn, info, debug or trace"), "{err}");
+}
