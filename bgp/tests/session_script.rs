@@ -133,6 +133,7 @@ fn comes_up_keeps_alive_and_goes_down() {
     s.go(s.now, received(1, eor()), &["end-of-rib"]);
     s.go(s.now, closed(1), &["down closed EOF", "state active"]);
     assert_eq!(s.session.established_since(), None);
+    assert_eq!(s.session.state_since(), at(s.now));
     assert_eq!(s.session.last_error().unwrap().reason.to_string(), "connection closed: EOF");
     s.tick_in(750..=1000, &["connect", "state connect"]);
     let c = s.session.counters();

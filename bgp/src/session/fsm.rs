@@ -48,6 +48,7 @@ pub struct Session {
     failure_pause: Backoff,
     /// As last told.
     reported: State,
+    state_since: Time,
     established_since: Option<Time>,
     last_error: Option<LastError>,
     counters: Counters,
@@ -63,7 +64,7 @@ type Slot = usize;
 
 impl Session {
     /// A session that has yet to be started. Of `seed` depends nothing but the jitter of timers.
-    pub fn new(config: SessionConfig, _now: Time, seed: u64) -> Self {
+    pub fn new(config: SessionConfig, now: Time, seed: u64) -> Self {
         Self {
             config,
             standing: Standing::Stopped { refusal: Notification::cease(cease::CONNECTION_REJECTED) },
@@ -74,6 +75,7 @@ impl Session {
             connect_pause: Backoff::default(),
             failure_pause: Backoff::default(),
             reported: State::Idle,
+            state_since: now,
             established_since: None,
             last_error: None,
             counters: Counters::default(),
@@ -119,7 +121,7 @@ impl Session {
             Input::RequestRefresh => self.request_refresh(now, out),
             Input::Reconfigure(config) => self.reconfigure(config, now, out),
         }
-        self.report(out);
+        self.report(now, out);
     }
 
     /// When the next [`Input::Tick`] is wanted. A tick then moves it on.
@@ -136,6 +138,11 @@ impl Session {
             (None, Standing::Running) => State::Active,
             (None, Standing::Stopped { .. } | Standing::Pausing { .. }) => State::Idle,
         }
+    }
+
+    /// Since when.
+    pub const fn state_since(&self) -> Time {
+        self.state_since
     }
 
     /// What happened so far.
@@ -339,7 +346,7 @@ impl Session {
         let mut open = BytesMut::new();
         our_open(&self.config).encode(&mut open);
         self.send_message(slot, MessageType::Open, open.freeze(), now, out);
-        self.report(out);
+        self.report(now, out);
     }
 
     /// Closes a connection that never was ours.
@@ -424,7 +431,7 @@ impl Session {
                 self.retry_after(pause, now);
             }
         }
-        self.report(out);
+        self.report(now, out);
     }
 
     /// Closes every connection; nothing follows from it.
@@ -546,7 +553,7 @@ impl Session {
                         c.timers.set(Timer::Hold, hold);
                     }
                 });
-                self.report(out);
+                self.report(now, out);
                 return;
             }
         }
@@ -557,7 +564,7 @@ impl Session {
             c.heard(now);
         });
         self.keepalive(slot, now, out);
-        self.report(out);
+        self.report(now, out);
     }
 
     /// Which of two connections has to go, now that the neighbour is known on `slot`.
@@ -590,7 +597,7 @@ impl Session {
         conn.heard(now);
         self.counters.established += 1;
         self.established_since = Some(now);
-        self.report(out);
+        self.report(now, out);
         out.push(Output::Established(negotiated));
     }
 
@@ -683,10 +690,11 @@ impl Session {
     }
 
     /// Tells of the state if it is another than the last told.
-    fn report(&mut self, out: &mut Vec<Output>) {
+    fn report(&mut self, now: Time, out: &mut Vec<Output>) {
         let state = self.state();
         if state != self.reported {
             self.reported = state;
+            self.state_since = now;
             self.counters.transitions += 1;
             out.push(Output::StateChanged(state));
         }
