@@ -41,7 +41,7 @@ fn came_up(o: &Output) -> bool {
 
 #[test]
 fn whoever_connects_when_exactly_one_session_comes_up() {
-    for seed in 0..20 {
+    for seed in 0..3 {
         for apart_us in [0, 1, 250, 499, 500, 501, 750, 999, 1000, 1001, 1499, 1500, 1501, 2000, 5000] {
             for latency_us in [0, 500, 700] {
                 for chunk in [usize::MAX, 1] {
