@@ -92,6 +92,12 @@ impl Endpoints {
         (!usable).then_some(Reject::NoEthernetAd)
     }
 
+    /// None has users.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
     /// A MAC has a (further) candidate here.
     pub(super) fn attach(&mut self, id: u32, slot: u32, mac: MacAddr) {
         let item = &mut self.items[id as usize];

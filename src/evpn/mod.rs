@@ -30,6 +30,9 @@ pub mod target;
 pub mod view;
 mod vrf;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
