@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::{Format, Full, Writer};
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -27,15 +27,22 @@ pub(super) fn init(verbose: u8, format: LogFormat) -> Result<()> {
         (1, _) => Targets::new().with_default(Level::DEBUG),
         _ => Targets::new().with_default(Level::TRACE),
     };
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    let layer: Box<dyn Layer<Registry> + Send + Sync> = match format {
+    let layer = layer(format, stderr_is_journal(), std::io::stderr);
+    tracing_subscriber::registry().with(layer.with_filter(filter)).try_init().context("logging")
+}
+
+fn layer<W>(format: LogFormat, journal: bool, writer: W) -> Box<dyn Layer<Registry> + Send + Sync>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer);
+    match format {
         LogFormat::Json => Box::new(layer.json().flatten_event(true)),
-        LogFormat::Text if stderr_is_journal() => {
+        LogFormat::Text if journal => {
             Box::new(layer.with_ansi(false).event_format(Journal(Format::default().without_time())))
         }
         LogFormat::Text => Box::new(layer.with_ansi(std::io::stderr().is_terminal())),
-    };
-    tracing_subscriber::registry().with(layer.with_filter(filter)).try_init().context("logging")
+    }
 }
 
 /// $JOURNAL_STREAM names the device and inode of the journal; it is inherited also by what writes elsewhere.
@@ -65,5 +72,52 @@ where
         };
         write!(writer, "<{priority}>")?;
         self.0.format_event(context, writer, event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(format: LogFormat, journal: bool) -> String {
+        let shared = Shared::default();
+        let writer = shared.clone();
+        let layer = layer(format, journal, move || writer.clone());
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            tracing::warn!(neighbor = "10.0.0.10", "session down");
+        });
+        let bytes = shared.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn for_the_journal_a_priority_and_no_time() {
+        let line = logged(LogFormat::Text, true);
+        assert_eq!(line, "<4> WARN evpnd::cli::log::tests: session down neighbor=\"10.0.0.10\"\n");
+    }
+
+    #[test]
+    fn as_json_one_object_a_line() {
+        let line = logged(LogFormat::Json, false);
+        let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&json["level"], &json["message"]), (&"WARN".into(), &"session down".into()));
+        assert_eq!(json["neighbor"], "10.0.0.10");
     }
 }

@@ -11,6 +11,66 @@ vtep = "10.0.0.101"
 
 "#;
 
+/// Every key there is.
+const EVERYTHING: &str = r#"
+[router]
+asn = 4_200_000_001
+router-id = "10.0.0.1"
+[bgp]
+listen = ["10.0.0.1:1790", "[::]:1790"]
+hold-time = 9
+cluster-id = "1.2.3.4"
+connect-retry = 30
+[[bgp.neighbor]]
+address = "2001:db8::10"
+remote-asn = 4200000001
+local-address = "2001:db8::1"
+port = 1179
+passive = true
+ttl-security = 2
+password = "s3cret"
+hold-time = 0
+route-reflector-client = true
+max-routes = 1000
+description = "spine 1"
+strict = true
+[[bgp.neighbor]]
+address = "10.0.0.11"
+remote-asn = "internal"
+multihop = 5
+[[bgp.dynamic-neighbor]]
+range = "10.0.0.0/8"
+remote-asn = "external"
+[[bgp.dynamic-neighbor]]
+range = "10.1.0.0/16"
+remote-asn = 64512
+max-peers = 7
+[dataplane]
+backend = "kernel"
+vtep = "2001:db8::101"
+vxlan-port = 8472
+on-exit = "remove"
+[dataplane.kernel]
+layout = "device-per-vni"
+bridge = "br"
+vxlan = "vx"
+manage-devices = false
+discover = false
+[[l2vni]]
+vni = 16777215
+import-rt = ["65000:100", "*:7", "auto", "10.0.0.1:8", "65000:100"]
+export-rt = "65000:100"
+rd = "65000:1"
+interfaces = ["eth1", "eth2"]
+flood = "off"
+advertise-macs = false
+arp-suppression = false
+[[l2vni]]
+vni = 7
+[control]
+socket = "evpnd.sock"
+"#;
+
 fn parse(text: &str) -> Result<Config, ConfigErrors> {
     Config::parse(text, "evpnd.toml", Path::new("/nonexistent"))
 }
@@ -84,66 +144,7 @@ fn the_least_there_can_be() {
 
 #[test]
 fn everything_there_can_be() {
-    let config = good(
-        r#"
-[router]
-asn = 4_200_000_001
-router-id = "10.0.0.1"
-[bgp]
-listen = ["10.0.0.1:1790", "[::]:1790"]
-hold-time = 9
-cluster-id = "1.2.3.4"
-connect-retry = 30
-[[bgp.neighbor]]
-address = "2001:db8::10"
-remote-asn = 4200000001
-local-address = "2001:db8::1"
-port = 1179
-passive = true
-ttl-security = 2
-password = "s3cret"
-hold-time = 0
-route-reflector-client = true
-max-routes = 1000
-description = "spine 1"
-strict = true
-[[bgp.neighbor]]
-address = "10.0.0.11"
-remote-asn = "internal"
-multihop = 5
-[[bgp.dynamic-neighbor]]
-range = "10.0.0.0/8"
-remote-asn = "external"
-[[bgp.dynamic-neighbor]]
-range = "10.1.0.0/16"
-remote-asn = 64512
-max-peers = 7
-[dataplane]
-backend = "kernel"
-vtep = "2001:db8::101"
-vxlan-port = 8472
-on-exit = "remove"
-[dataplane.kernel]
-layout = "device-per-vni"
-bridge = "br"
-vxlan = "vx"
-manage-devices = false
-discover = false
-[[l2vni]]
-vni = 16777215
-import-rt = ["65000:100", "*:7", "auto", "10.0.0.1:8", "65000:100"]
-export-rt = "65000:100"
-rd = "65000:1"
-interfaces = ["eth1", "eth2"]
-flood = "off"
-advertise-macs = false
-arp-suppression = false
-[[l2vni]]
-vni = 7
-[control]
-socket = "evpnd.sock"
-"#,
-    );
+    let config = good(EVERYTHING);
     let options = |remote_asn| PeerOptions {
         remote_asn,
         hops: Hops::Default,
@@ -699,6 +700,16 @@ fn files() {
     assert_eq!(password.as_bytes(), b"from a file");
     assert_eq!(format!("{password:?}"), "Password(..)");
     std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn every_key_is_documented() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let docs = std::fs::read_to_string(docs).unwrap();
+    for line in EVERYTHING.lines().filter(|line| !line.is_empty()) {
+        let key = line.split(" = ").next().unwrap();
+        assert!(docs.contains(&format!("`{key}`")), "{key} is not in docs/configuration.md");
+    }
 }
 
 #[test]
