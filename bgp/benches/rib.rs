@@ -90,6 +90,22 @@ fn round(routes: u32, announce: &[Bytes], withdraw: &[Bytes]) -> Vec<(&'static s
     rib.refresh(b);
     send(&mut rib);
     figures.push(("route refresh for B", per_route(begin.elapsed())));
+    // Other peers have the same routes, as the spines of a fabric do.
+    let others = [3, 4, 5].map(|n| rib.peer_up(peer(n)));
+    send(&mut rib);
+    for (what, &other) in ["second path", "third path", "fourth path"].into_iter().zip(&others) {
+        let begin = Instant::now();
+        for message in announce {
+            rib.update(other, decode(message));
+        }
+        figures.push((what, per_route(begin.elapsed())));
+    }
+    let begin = Instant::now();
+    for other in others {
+        rib.peer_down(other);
+    }
+    send(&mut rib);
+    figures.push(("these three die", per_route(begin.elapsed())));
     let begin = Instant::now();
     rib.peer_down(a);
     send(&mut rib);

@@ -4,6 +4,7 @@
 //! Mobility is compared among paths of *one* route only. Choosing between routes of different RDs that carry the same
 //! MAC is up to whoever imports them; a reflector that did it here would hide routes.
 
+use std::cmp::Ordering;
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::wire::Attributes;
@@ -120,6 +121,11 @@ impl Rank {
         }
     }
 
+    /// Their MEDs do not tell them apart.
+    pub(super) const fn same_med(&self, other: &Self) -> bool {
+        self.med == other.med
+    }
+
     fn key(&self, step: Reason) -> u128 {
         u128::from(match step {
             Reason::Sticky => u32::from(self.not_sticky),
@@ -188,19 +194,16 @@ pub(super) fn decide(ranks: &[&Rank], mobility: bool, mut lost: impl FnMut(usize
     alive[0]
 }
 
-/// Is `a` to be preferred to `b`? The decision for the usual two paths, without its bookkeeping.
+/// Is `a` to be preferred to `b`? The decision between two, or among more whose MEDs are all equal (see
+/// [`Rank::same_med`]), without the bookkeeping of [`decide`].
 pub(super) fn prefer(a: &Rank, b: &Rank, mobility: bool) -> bool {
-    let steps = if mobility { &STEPS[..] } else { &STEPS[2..] };
-    for &step in steps {
-        if step == Reason::Med && a.neighbor_as != b.neighbor_as {
-            continue;
-        }
-        let (x, y) = (a.key(step), b.key(step));
-        if x != y {
-            return x < y;
-        }
-    }
-    true
+    let moves = |r: &Rank| (r.not_sticky, r.sequence);
+    let before = |r: &Rank| (r.not_local, r.local_pref, r.as_path, r.origin);
+    let after = |r: &Rank| (r.internal, r.router_id, r.clusters, r.key(Reason::PeerAddress));
+    let med = |r: &Rank| if a.neighbor_as == b.neighbor_as { r.med } else { 0 };
+    let order = if mobility { moves(a).cmp(&moves(b)) } else { Ordering::Equal };
+    let order = order.then_with(|| before(a).cmp(&before(b))).then_with(|| med(a).cmp(&med(b)));
+    order.then_with(|| after(a).cmp(&after(b))).is_le()
 }
 
 #[cfg(test)]

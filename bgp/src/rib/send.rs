@@ -203,9 +203,7 @@ impl Rib {
             let (a, position) = (&self.subgroups[at], self.store.table.position(self.subgroups[at].cursor));
             let other = (at + 1..self.subgroups.len()).find(|&b| {
                 let b = &self.subgroups[b];
-                !(a.dumping || b.dumping)
-                    && a.export == b.export
-                    && self.store.table.position(b.cursor) == position
+                a.export == b.export && self.store.table.position(b.cursor) == position
             });
             let Some(other) = other else {
                 at += 1;
@@ -229,6 +227,9 @@ impl Rib {
                 }
             }
             a.suppressed.union(&b.suppressed);
+            // Whoever is in the middle of a dump is told of its end as a peer, so the others do not mind.
+            a.dumping |= b.dumping;
+            a.fresh &= b.fresh;
             a.members.extend_from_slice(&b.members);
         }
     }

@@ -213,18 +213,26 @@ impl Store {
     fn choose(&self, mobility: bool) -> Option<usize> {
         let eligible = |path: &Path| self.attrs.get(path.attr).ineligible.is_none();
         let rank = |at: usize| &self.attrs.get(self.scratch[at].attr).rank;
-        match self.scratch[..] {
-            [a] => eligible(&a).then_some(0),
-            [a, b] => match (eligible(&a), eligible(&b)) {
-                (true, true) => Some(usize::from(!prefer(rank(0), rank(1), mobility))),
-                (a, b) => (a || b).then_some(usize::from(b)),
-            },
-            _ => {
-                let candidates: Vec<usize> =
-                    (0..self.scratch.len()).filter(|&at| eligible(&self.scratch[at])).collect();
-                let ranks: Vec<_> = candidates.iter().map(|&at| rank(at)).collect();
-                (!ranks.is_empty()).then(|| candidates[decide(&ranks, mobility, |_, _| {})])
+        let mut candidates = (0..self.scratch.len()).filter(|&at| eligible(&self.scratch[at]));
+        let first = candidates.next()?;
+        let mut best = first;
+        for at in candidates {
+            if !rank(at).same_med(rank(first)) && self.scratch.len() > 2 {
+                return self.choose_with_med(mobility);
+            }
+            if !prefer(rank(best), rank(at), mobility) {
+                best = at;
             }
         }
+        Some(best)
+    }
+
+    /// The same for three paths or more with different MEDs, where going by pairs may go wrong.
+    #[cold]
+    fn choose_with_med(&self, mobility: bool) -> Option<usize> {
+        let sets = self.scratch.iter().map(|path| self.attrs.get(path.attr)).enumerate();
+        let (at, ranks): (Vec<usize>, Vec<_>) =
+            sets.filter(|(_, set)| set.ineligible.is_none()).map(|(at, set)| (at, &set.rank)).unzip();
+        (!ranks.is_empty()).then(|| at[decide(&ranks, mobility, |_, _| {})])
     }
 }
