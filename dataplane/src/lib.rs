@@ -7,6 +7,7 @@
 
 pub mod backend;
 pub mod intent;
+pub mod kernel;
 pub mod memory;
 pub mod plan;
 pub mod reconciler;

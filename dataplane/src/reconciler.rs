@@ -401,11 +401,9 @@ impl<B: Backend> Reconciler<B> {
             }
             // The echo of our own removal is no news.
             Fact::Touched(key) if !self.installed.contains(&key) => {}
-            Fact::Touched(key @ Key::Mac(vni, _)) => {
-                self.touched.entry(vni).or_default().insert(key);
+            Fact::Touched(key) => {
+                self.touched.entry(key.vni()).or_default().insert(key);
             }
-            // Writing these again is harmless, and cheaper than looking.
-            Fact::Touched(key) => self.vanished(key, out),
             Fact::Row { row, .. } => {
                 let key = row.key();
                 self.installed.insert(row);
@@ -469,16 +467,6 @@ impl<B: Backend> Reconciler<B> {
         self.installed.remove(&Key::Neighbour(vni, ip));
     }
 
-    /// A row we had put is not there any more.
-    fn vanished(&mut self, key: Key, out: &mut Vec<Output>) {
-        let was = self.installed.get(&key);
-        self.installed.remove(&key);
-        if was.is_some() && self.intent.rows().get(&key) == was {
-            self.repaired(key.vni(), 1, key, out);
-        }
-        self.push(key);
-    }
-
     fn repaired(&mut self, vni: Vni, rows: usize, example: Key, out: &mut Vec<Output>) {
         self.repairs += rows as u64;
         out.push(Output::Event(Event::Repaired { vni, rows, example }));
@@ -520,7 +508,8 @@ impl<B: Backend> Reconciler<B> {
             if self.installed.device(vni).is_none() || self.observe.contains(&vni) {
                 continue;
             }
-            if keys.len() > LOOK_LIMIT {
+            // A flood list is only shown as a whole.
+            if keys.len() > LOOK_LIMIT || keys.iter().any(|key| matches!(key, Key::Flood(..) | Key::Vni(_))) {
                 self.observe.insert(vni);
                 continue;
             }

@@ -1,0 +1,1 @@
+//! Names, ownership and steps.

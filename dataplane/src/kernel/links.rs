@@ -1,0 +1,320 @@
+//! The links of this network namespace: what of them matters here, and the messages that change them.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use foldhash::fast::RandomState;
+use netlink_packet_core::{Emitable, Parseable};
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, InfoBridge, InfoBridgePort, InfoData,
+    InfoKind, InfoPortData, InfoPortKind, InfoVxlan, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo,
+    LinkMessage,
+};
+use types::{MacAddr, Vni};
+
+use super::wire::Batch;
+
+/// What a link is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Bridge,
+    Vxlan(Vxlan),
+    /// Anything else, by the kernel's name for it (empty: a physical device).
+    Other(String),
+}
+
+/// What a VXLAN device was made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Vxlan {
+    pub(super) vni: Vni,
+    pub(super) local: Option<IpAddr>,
+    pub(super) port: u16,
+    pub(super) learning: bool,
+    /// Takes the VNI from each packet's metadata: no device of one VNI.
+    pub(super) external: bool,
+}
+
+/// The settings of a bridge port that we care about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Port {
+    pub(super) learning: bool,
+    pub(super) suppress: bool,
+    pub(super) flood: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Link {
+    pub(super) index: u32,
+    pub(super) name: String,
+    pub(super) kind: Kind,
+    pub(super) master: Option<u32>,
+    pub(super) up: bool,
+    pub(super) alias: Option<String>,
+    /// It is a bridge port, set like so.
+    pub(super) port: Option<Port>,
+}
+
+impl Link {
+    /// From the body of an RTM_NEWLINK or RTM_DELLINK.
+    pub(super) fn parse(body: &[u8]) -> Option<Self> {
+        let message = match LinkMessage::parse(body) {
+            Ok(message) => message,
+            Err(error) => {
+                tracing::warn!(%error, "a link message that cannot be read");
+                return None;
+            }
+        };
+        // The news of a bridge about its port says little of the link.
+        if message.header.interface_family != AddressFamily::Unspec {
+            return None;
+        }
+        let mut link = Self {
+            index: message.header.index,
+            name: String::new(),
+            kind: Kind::Other(String::new()),
+            master: None,
+            up: message.header.flags.contains(LinkFlags::Up),
+            alias: None,
+            port: None,
+        };
+        for attribute in message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => link.name = name,
+                LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
+                LinkAttribute::Controller(index) => link.master = (index != 0).then_some(index),
+                LinkAttribute::LinkInfo(infos) => link.read_info(&infos),
+                _ => {}
+            }
+        }
+        Some(link)
+    }
+
+    /// The index of the link a message is about, whatever else it says.
+    pub(super) fn index_of(body: &[u8]) -> Option<u32> {
+        Some(u32::from_ne_bytes(body.get(4..8)?.try_into().ok()?))
+    }
+
+    fn read_info(&mut self, infos: &[LinkInfo]) {
+        for info in infos {
+            match info {
+                LinkInfo::Kind(InfoKind::Bridge) => self.kind = Kind::Bridge,
+                LinkInfo::Kind(InfoKind::Vxlan) => {}
+                LinkInfo::Kind(kind) => self.kind = Kind::Other(kind.to_string()),
+                LinkInfo::Data(InfoData::Vxlan(attributes)) => self.kind = read_vxlan(attributes),
+                LinkInfo::PortData(InfoPortData::BridgePort(attributes)) => {
+                    let mut port = Port { learning: true, suppress: false, flood: true };
+                    for attribute in attributes {
+                        match attribute {
+                            InfoBridgePort::Learning(on) => port.learning = *on,
+                            InfoBridgePort::NeighSupress(on) => port.suppress = *on,
+                            InfoBridgePort::UnicastFlood(on) => port.flood = *on,
+                            _ => {}
+                        }
+                    }
+                    self.port = Some(port);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) const fn vxlan(&self) -> Option<&Vxlan> {
+        match &self.kind {
+            Kind::Vxlan(vxlan) => Some(vxlan),
+            _ => None,
+        }
+    }
+
+    /// For humans: `a bridge`, `a VXLAN device`, `a veth device`.
+    pub(super) fn what(&self) -> String {
+        match &self.kind {
+            Kind::Bridge => "a bridge".into(),
+            Kind::Vxlan(_) => "a VXLAN device".into(),
+            Kind::Other(kind) if kind.is_empty() => "a physical device".into(),
+            Kind::Other(kind) => format!("a {kind} device"),
+        }
+    }
+}
+
+fn read_vxlan(attributes: &[InfoVxlan]) -> Kind {
+    let mut vxlan = Vxlan { vni: Vni::ZERO, local: None, port: 0, learning: false, external: false };
+    for attribute in attributes {
+        match attribute {
+            InfoVxlan::Id(id) => vxlan.vni = Vni::new(*id).unwrap_or_default(),
+            InfoVxlan::Local(ip) => vxlan.local = Some((*ip).into()),
+            InfoVxlan::Local6(ip) => vxlan.local = Some((*ip).into()),
+            InfoVxlan::Port(port) => vxlan.port = *port,
+            InfoVxlan::Learning(on) => vxlan.learning = *on,
+            InfoVxlan::CollectMetadata(on) => vxlan.external = *on,
+            _ => {}
+        }
+    }
+    Kind::Vxlan(vxlan)
+}
+
+/// All links, by index, name and VNI.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    all: HashMap<u32, Link, RandomState>,
+    names: HashMap<String, u32, RandomState>,
+    vnis: BTreeSet<(Vni, u32)>,
+    ports: BTreeSet<(u32, u32)>,
+}
+
+impl Links {
+    pub(super) fn insert(&mut self, link: Link) {
+        self.remove(link.index);
+        if let Some(vxlan) = link.vxlan() {
+            self.vnis.insert((vxlan.vni, link.index));
+        }
+        self.ports.extend(link.master.map(|master| (master, link.index)));
+        self.names.insert(link.name.clone(), link.index);
+        self.all.insert(link.index, link);
+    }
+
+    pub(super) fn remove(&mut self, index: u32) -> Option<Link> {
+        let link = self.all.remove(&index)?;
+        if self.names.get(&link.name) == Some(&index) {
+            self.names.remove(&link.name);
+        }
+        if let Some(vxlan) = link.vxlan() {
+            self.vnis.remove(&(vxlan.vni, index));
+        }
+        if let Some(master) = link.master {
+            self.ports.remove(&(master, index));
+        }
+        Some(link)
+    }
+
+    pub(super) fn remove_name(&mut self, name: &str) {
+        if let Some(index) = self.names.get(name).copied() {
+            self.remove(index);
+        }
+    }
+
+    pub(super) fn get(&self, index: u32) -> Option<&Link> {
+        self.all.get(&index)
+    }
+
+    pub(super) fn named(&self, name: &str) -> Option<&Link> {
+        self.get(*self.names.get(name)?)
+    }
+
+    /// VXLAN devices that carry this VNI.
+    pub(super) fn carrying(&self, vni: Vni) -> impl Iterator<Item = &Link> {
+        self.vnis.range((vni, 0)..=(vni, u32::MAX)).filter_map(|(_, index)| self.get(*index))
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Link> {
+        self.all.values()
+    }
+
+    pub(super) fn ports(&self, bridge: u32) -> impl Iterator<Item = &Link> {
+        self.ports.range((bridge, 0)..=(bridge, u32::MAX)).filter_map(|(_, index)| self.get(*index))
+    }
+}
+
+// ---- messages ------------------------------------------------------------------------------------------------
+
+fn message(index: u32, attributes: Vec<LinkAttribute>) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.attributes = attributes;
+    message
+}
+
+pub(super) fn push(batch: &mut Batch, kind: u16, flags: u16, message: &LinkMessage) {
+    let mut body = vec![0; message.buffer_len()];
+    message.emit(&mut body);
+    batch.begin(kind, flags);
+    batch.body(&body);
+}
+
+/// Everything; or the one with this name. Nobody asked for counters.
+pub(super) fn get(name: Option<&str>) -> LinkMessage {
+    let mut attributes = vec![LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])];
+    attributes.extend(name.map(|name| LinkAttribute::IfName(name.to_owned())));
+    message(0, attributes)
+}
+
+/// A bridge that neither snoops nor speaks STP. Its address is given, so that it stays when ports come and go.
+pub(super) fn new_bridge(name: &str, address: MacAddr) -> LinkMessage {
+    let data = vec![InfoBridge::MulticastSnooping(false), InfoBridge::StpState(BridgeStpState::Disabled)];
+    let info = vec![LinkInfo::Kind(InfoKind::Bridge), LinkInfo::Data(InfoData::Bridge(data))];
+    let attributes = vec![
+        LinkAttribute::IfName(name.to_owned()),
+        LinkAttribute::Address(address.0.to_vec()),
+        LinkAttribute::LinkInfo(info),
+    ];
+    message(0, attributes)
+}
+
+fn vxlan_info(data: Vec<InfoVxlan>) -> LinkAttribute {
+    LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Vxlan), LinkInfo::Data(InfoData::Vxlan(data))])
+}
+
+fn local(ip: IpAddr) -> InfoVxlan {
+    match ip {
+        IpAddr::V4(ip) => InfoVxlan::Local(ip),
+        IpAddr::V6(ip) => InfoVxlan::Local6(ip),
+    }
+}
+
+/// A VXLAN device that learns nothing by itself. Over IPv6, packets without a UDP checksum are taken too: switches
+/// send them so (RFC 6935).
+pub(super) fn new_vxlan(name: &str, vni: Vni, vtep: IpAddr, port: u16) -> LinkMessage {
+    let mut data =
+        vec![InfoVxlan::Id(vni.get()), local(vtep), InfoVxlan::Port(port), InfoVxlan::Learning(false)];
+    if vtep.is_ipv6() {
+        data.push(InfoVxlan::UDPZeroCsumRX(true));
+    }
+    message(0, vec![LinkAttribute::IfName(name.to_owned()), vxlan_info(data)])
+}
+
+/// Another source address for a VXLAN device; the kernel insists on hearing the VNI again.
+pub(super) fn set_local(index: u32, vni: Vni, vtep: IpAddr) -> LinkMessage {
+    message(index, vec![vxlan_info(vec![InfoVxlan::Id(vni.get()), local(vtep)])])
+}
+
+pub(super) fn set_vxlan_learning(index: u32, vni: Vni, on: bool) -> LinkMessage {
+    message(index, vec![vxlan_info(vec![InfoVxlan::Id(vni.get()), InfoVxlan::Learning(on)])])
+}
+
+pub(super) fn set_alias(name: &str, alias: &str) -> LinkMessage {
+    message(0, vec![LinkAttribute::IfName(name.to_owned()), LinkAttribute::IfAlias(alias.to_owned())])
+}
+
+/// No link-local address of its own, and so no router solicitations and reports into the overlay.
+pub(super) fn set_no_link_local(name: &str) -> LinkMessage {
+    let inet6 = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]);
+    message(0, vec![LinkAttribute::IfName(name.to_owned()), LinkAttribute::AfSpecUnspec(vec![inet6])])
+}
+
+/// Makes it a port of a bridge; 0: of none.
+pub(super) fn set_master(index: u32, master: u32) -> LinkMessage {
+    message(index, vec![LinkAttribute::Controller(master)])
+}
+
+pub(super) fn set_up(index: u32) -> LinkMessage {
+    let mut message = message(index, vec![]);
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
+    message
+}
+
+/// The settings of a bridge port. To be sent as RTM_NEWLINK: RTM_SETLINK ignores them, and says nothing.
+pub(super) fn set_port(index: u32, port: Port) -> LinkMessage {
+    let data = vec![
+        InfoBridgePort::Learning(port.learning),
+        InfoBridgePort::NeighSupress(port.suppress),
+        InfoBridgePort::UnicastFlood(port.flood),
+    ];
+    let info =
+        vec![LinkInfo::PortKind(InfoPortKind::Bridge), LinkInfo::PortData(InfoPortData::BridgePort(data))];
+    message(index, vec![LinkAttribute::LinkInfo(info)])
+}
+
+pub(super) fn delete(index: u32) -> LinkMessage {
+    message(index, vec![])
+}

@@ -1,0 +1,229 @@
+//! Two netlink sockets: one for requests, one that listens.
+//!
+//! Requests go out in batches, many messages to a `sendto`, only the last acknowledged; errors of the others come
+//! before that acknowledgement and are told by their number. The kernel has done all of it when `sendto` returns,
+//! so nothing here waits for anybody. Listening has its own socket: its overruns must not cost replies.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
+use socket2::{SockFilter, SockRef};
+
+use super::wire::{
+    Batch, HEADER, Message, Messages, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NTF_EXT_LEARNED, RTM_NEWNEIGH,
+};
+
+const RTNLGRP_LINK: u32 = 1;
+const RTNLGRP_NEIGH: u32 = 3;
+/// The kernel fills at most 32 KiB of a dump at once.
+pub(super) const RECEIVE: usize = 64 * 1024;
+
+/// Why the kernel refused a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) errno: Errno,
+    /// The kernel's own words (extended ACK).
+    pub(super) text: Option<String>,
+}
+
+impl Refusal {
+    fn of(message: &Message<'_>) -> Option<Self> {
+        let (code, text) = message.error()?;
+        (code != 0).then(|| Self { errno: Errno::from_raw_os_error(code), text })
+    }
+}
+
+impl From<Errno> for Refusal {
+    fn from(errno: Errno) -> Self {
+        Self { errno, text: None }
+    }
+}
+
+/// The socket for requests.
+pub(super) struct Requests {
+    socket: Socket,
+    number: u32,
+    reply: Vec<u8>,
+}
+
+impl std::fmt::Debug for Requests {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Requests").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+impl Requests {
+    pub(super) fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        socket.set_ext_ack(true)?;
+        socket.set_cap_ack(true)?;
+        // Only with strict checking does the kernel filter a dump as asked. Before Linux 4.20: not there.
+        let _ = socket.set_netlink_get_strict_chk(true);
+        Ok(Self { socket, number: 0, reply: vec![0; RECEIVE] })
+    }
+
+    /// Sends a batch and empties it; `refused` hears which messages failed, by their place in the batch. The error
+    /// returned is one of the socket itself: then nothing is known of any message.
+    pub(super) fn batch(
+        &mut self,
+        batch: &mut Batch,
+        refused: &mut dyn FnMut(usize, Refusal),
+    ) -> Result<(), Errno> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let (first, len) = self.send(batch)?;
+        let last = first.wrapping_add(len as u32 - 1);
+        batch.clear();
+        loop {
+            let n = receive(&self.socket, &mut self.reply, RecvFlags::empty())?;
+            for message in Messages(&self.reply[..n]) {
+                let place = message.number.wrapping_sub(first) as usize;
+                if message.kind != NLMSG_ERROR || place >= len {
+                    continue;
+                }
+                if let Some(refusal) = Refusal::of(&message) {
+                    refused(place, refusal);
+                }
+                if message.number == last {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Sends one message and hands every answer to `each`; used for dumps, lookups and single changes alike.
+    pub(super) fn ask(
+        &mut self,
+        batch: &mut Batch,
+        each: &mut dyn FnMut(&Message<'_>),
+    ) -> Result<Complete, Refusal> {
+        let (number, _) = self.send(batch)?;
+        batch.clear();
+        let mut complete = Complete::Yes;
+        loop {
+            let n = receive(&self.socket, &mut self.reply, RecvFlags::empty())?;
+            for message in Messages(&self.reply[..n]).filter(|m| m.number == number) {
+                if message.flags & NLM_F_DUMP_INTR != 0 {
+                    complete = Complete::Interrupted;
+                }
+                match message.kind {
+                    NLMSG_ERROR => return Refusal::of(&message).map_or(Ok(complete), Err),
+                    NLMSG_DONE => return Ok(complete),
+                    _ => each(&message),
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, batch: &mut Batch) -> Result<(u32, usize), Errno> {
+        let first = self.number.wrapping_add(1);
+        let len = batch.len();
+        self.number = self.number.wrapping_add(len as u32);
+        let bytes = batch.sealed(first);
+        debug_assert!(bytes.len() > HEADER);
+        loop {
+            match rustix::net::send(&self.socket, bytes, SendFlags::empty()) {
+                Ok(_) => return Ok((first, len)),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+}
+
+/// Was a dump one consistent view?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Complete {
+    Yes,
+    /// Something changed in the course of it.
+    Interrupted,
+}
+
+fn receive(socket: impl AsFd, buffer: &mut [u8], flags: RecvFlags) -> Result<usize, Errno> {
+    loop {
+        match rustix::net::recv(&socket, &mut *buffer, flags) {
+            Ok((n, _)) => return Ok(n),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// The socket that listens to links and neighbours.
+pub(super) struct Monitor {
+    socket: Socket,
+}
+
+impl std::fmt::Debug for Monitor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Monitor").finish_non_exhaustive()
+    }
+}
+
+/// What a read of the monitor came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// So many bytes of messages; there may be more.
+    Bytes(usize),
+    /// Nothing (more) for now.
+    Nothing,
+    /// The buffer was full: some are lost.
+    Lost,
+}
+
+impl Monitor {
+    /// Opens it with a receive buffer of that size, or the nearest the system allows.
+    pub(super) fn open(buffer: usize) -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        // Past rmem_max only with CAP_NET_ADMIN.
+        if rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, buffer).is_err() {
+            SockRef::from(&socket).set_recv_buffer_size(buffer)?;
+        }
+        SockRef::from(&socket).attach_filter(&deaf_to_our_own())?;
+        socket.bind_auto()?;
+        socket.set_non_blocking(true)?;
+        socket.add_membership(RTNLGRP_LINK)?;
+        socket.add_membership(RTNLGRP_NEIGH)?;
+        Ok(Self { socket })
+    }
+
+    /// Reads a datagram, if there is one.
+    pub(super) fn read(&self, buffer: &mut [u8]) -> Heard {
+        match receive(&self.socket, buffer, RecvFlags::DONTWAIT) {
+            Ok(n) => Heard::Bytes(n),
+            Err(Errno::NOBUFS) => Heard::Lost,
+            Err(_) => Heard::Nothing,
+        }
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// A socket filter that drops the news of new externally learned rows. Nearly all of them are echoes of our own
+/// writes, two to a MAC: unfiltered they would wake us, and fill the buffer, exactly when we are busiest. Should
+/// somebody else write such a row, the next resync finds it. Removals pass.
+fn deaf_to_our_own() -> [SockFilter; 6] {
+    const LOAD_HALF: u16 = 0x28;
+    const LOAD_BYTE: u16 = 0x30;
+    const JUMP_EQUAL: u16 = 0x15;
+    const JUMP_SET: u16 = 0x45;
+    const RETURN: u16 = 0x06;
+    // A half-word is loaded as big-endian; the message has it in host order.
+    let new_neigh = u32::from(u16::from_be_bytes(RTM_NEWNEIGH.to_ne_bytes()));
+    [
+        SockFilter::new(LOAD_HALF, 0, 0, 4),
+        SockFilter::new(JUMP_EQUAL, 0, 2, new_neigh),
+        SockFilter::new(LOAD_BYTE, 0, 0, HEADER as u32 + 10),
+        SockFilter::new(JUMP_SET, 1, 0, u32::from(NTF_EXT_LEARNED)),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+        SockFilter::new(RETURN, 0, 0, 0),
+    ]
+}

@@ -1,0 +1,7 @@
+//! The kernel backend against a real kernel: bridges, VXLAN devices, FDB and neighbours in network namespaces.
+#![forbid(unsafe_code)]
+
+mod harness;
+
+mod devices;
+mod rows;
