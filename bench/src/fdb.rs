@@ -1,10 +1,12 @@
 //! The kernel's forwarding database, looked at without getting in the way (rtnetlink(7), RTM_GETNEIGH of
 //! AF_BRIDGE).
 //!
-//! While rows are being written, only single rows are asked for: a sample spread over the whole table and the last
-//! one, every millisecond, 2 µs each. Only when all of the sample are there (or gone) is everything dumped and
-//! counted; if that shows rows missing, it is dumped again until none is, and the time of the last dump's start counts.
+//! While rows are being written, only a sample of them is asked for, spread over the whole table and the last one, every
+//! millisecond, 2 µs each. Only when all of the sample are there (or gone) is every row asked for, one by one; what is
+//! then still missing (or there) is waited for, and counts. Dumps would be worse: the kernel's walk through a
+//! bridge's rows starts over with each datagram, 300 k rows take it seconds, and writers wait meanwhile.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -19,10 +21,7 @@ use crate::wire::Table;
 
 const RTM_NEWNEIGH: u16 = 28;
 const RTM_GETNEIGH: u16 = 30;
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
 const NLM_F_REQUEST: u16 = 1;
-const NLM_F_DUMP: u16 = 0x300;
 const AF_BRIDGE: u8 = 7;
 const NTF_SELF: u8 = 2;
 const NTF_MASTER: u8 = 4;
@@ -30,6 +29,9 @@ const NDA_LLADDR: u16 = 2;
 const RTNLGRP_NEIGH: u32 = 3;
 /// Between two looks at the sample.
 const PAUSE: Duration = Duration::from_millis(1);
+
+/// So many MACs asked for in one datagram.
+const AT_ONCE: usize = 32;
 
 /// Both rows of a MAC: in the VXLAN device (self) and in the bridge (master).
 const BOTH: [u8; 2] = [NTF_SELF, NTF_MASTER];
@@ -87,11 +89,7 @@ impl Fdb {
     ) -> Result<Option<Duration>> {
         let mut sample: Vec<usize> = (0..256).map(|n| n * routes / 256).chain([routes - 1]).collect();
         while let Some(&index) = sample.last() {
-            let mut done = true;
-            for flag in BOTH {
-                done &= self.has(Table::mac(index), flag)? == present;
-            }
-            if done {
+            if self.exception(&[index], present)?.is_none() {
                 sample.pop();
             } else if start.elapsed() > limit {
                 return Ok(None);
@@ -100,73 +98,72 @@ impl Fdb {
             }
         }
         let mut reached = start.elapsed();
-        let wanted = if present { routes } else { 0 };
-        while self.count()? != [wanted; 2] {
-            if start.elapsed() > limit {
-                return Ok(None);
+        let mut from = 0;
+        while let Some(exception) = self.first_exception(from..routes, present)? {
+            from = exception;
+            while self.exception(&[exception], present)?.is_some() {
+                if start.elapsed() > limit {
+                    return Ok(None);
+                }
+                std::thread::sleep(PAUSE);
             }
-            std::thread::sleep(PAUSE);
             reached = start.elapsed();
         }
         Ok(Some(reached))
     }
 
-    /// Is there a row of this kind for the MAC?
-    fn has(&mut self, mac: [u8; 6], flag: u8) -> Result<bool> {
-        let mut attribute = vec![10, 0, NDA_LLADDR as u8, 0];
-        attribute.extend_from_slice(&mac);
-        attribute.extend_from_slice(&[0, 0]);
-        self.request(NLM_F_REQUEST, flag, &attribute)?;
-        let length = self.receive()?;
-        let kind = u16::from_ne_bytes([self.buffer[4], self.buffer[5]]);
-        debug_assert!(length > 6);
-        Ok(kind == RTM_NEWNEIGH)
-    }
-
-    /// How many of our MACs have a row in the device, and how many in the bridge.
-    pub(crate) fn count(&mut self) -> Result<[usize; 2]> {
-        self.request(NLM_F_REQUEST | NLM_F_DUMP, 0, &[])?;
-        let mut counts = [0; 2];
-        loop {
-            let length = self.receive()?;
-            let mut done = false;
-            each_message(&self.buffer[..length], |kind, body| match kind {
-                NLMSG_DONE | NLMSG_ERROR => done = true,
-                RTM_NEWNEIGH => {
-                    if let Some((_, flags)) = neighbour(body, self.device) {
-                        counts[usize::from(flags & NTF_SELF == 0)] += 1;
-                    }
-                }
-                _ => {}
-            });
-            if done {
-                return Ok(counts);
+    /// Asks for every row of these: the first route whose MAC has not both rows (or has one, if `present` is false).
+    pub(crate) fn first_exception(&mut self, routes: Range<usize>, present: bool) -> Result<Option<usize>> {
+        let all: Vec<usize> = routes.collect();
+        for some in all.chunks(AT_ONCE) {
+            if let Some(index) = self.exception(some, present)? {
+                return Ok(Some(index));
             }
         }
+        Ok(None)
     }
 
-    fn request(&mut self, flags: u16, ndm_flags: u8, attributes: &[u8]) -> Result<()> {
-        self.sequence += 1;
-        let mut message = Vec::with_capacity(64);
-        message.extend_from_slice(&((16 + 12 + attributes.len()) as u32).to_ne_bytes());
-        message.extend_from_slice(&RTM_GETNEIGH.to_ne_bytes());
-        message.extend_from_slice(&flags.to_ne_bytes());
-        message.extend_from_slice(&self.sequence.to_ne_bytes());
-        message.extend_from_slice(&[0; 4]);
-        message.extend_from_slice(&[AF_BRIDGE, 0, 0, 0]);
-        // A dump of one device would leave out the bridge's own rows on kernels before 5.0: dump all, sort here.
-        let device = if attributes.is_empty() { 0 } else { self.device };
-        message.extend_from_slice(&device.to_ne_bytes());
-        message.extend_from_slice(&[0, 0, ndm_flags, 0]);
-        message.extend_from_slice(attributes);
-        let sent = self.socket.send_to(&message, &SocketAddr::new(0, 0), 0);
-        sent.map(drop).map_err(|e| format!("netlink: {e}"))
+    /// The same for a few routes, in one go.
+    fn exception(&mut self, indices: &[usize], present: bool) -> Result<Option<usize>> {
+        let first = self.sequence;
+        let mut request = Vec::with_capacity(indices.len() * 2 * 40);
+        for index in indices {
+            for flag in BOTH {
+                self.ask(Table::mac(*index), flag, &mut request);
+            }
+        }
+        let sent = self.socket.send_to(&request, &SocketAddr::new(0, 0), 0);
+        sent.map_err(|e| format!("netlink: {e}"))?;
+        let mut exception = None;
+        let mut answers = 0;
+        while answers < indices.len() * 2 {
+            let received = self.socket.recv_from(&mut &mut self.buffer[..], 0);
+            let (length, _) = received.map_err(|e| format!("netlink: {e}"))?;
+            each_message(&self.buffer[..length], |kind, sequence, _| {
+                answers += 1;
+                if (kind == RTM_NEWNEIGH) != present {
+                    let index = indices[(sequence.wrapping_sub(first) as usize - 1) / 2 % indices.len()];
+                    exception = Some(exception.map_or(index, |e: usize| e.min(index)));
+                }
+            });
+        }
+        Ok(exception)
     }
 
-    fn receive(&mut self) -> Result<usize> {
-        let (length, _) =
-            self.socket.recv_from(&mut &mut self.buffer[..], 0).map_err(|e| format!("netlink: {e}"))?;
-        if length < 16 { Err("netlink: a short message".into()) } else { Ok(length) }
+    /// RTM_GETNEIGH for one row of a MAC.
+    fn ask(&mut self, mac: [u8; 6], flag: u8, out: &mut Vec<u8>) {
+        self.sequence = self.sequence.wrapping_add(1);
+        out.extend_from_slice(&40_u32.to_ne_bytes());
+        out.extend_from_slice(&RTM_GETNEIGH.to_ne_bytes());
+        out.extend_from_slice(&NLM_F_REQUEST.to_ne_bytes());
+        out.extend_from_slice(&self.sequence.to_ne_bytes());
+        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&[AF_BRIDGE, 0, 0, 0]);
+        out.extend_from_slice(&self.device.to_ne_bytes());
+        out.extend_from_slice(&[0, 0, flag, 0]);
+        out.extend_from_slice(&[10, 0, NDA_LLADDR as u8, 0]);
+        out.extend_from_slice(&mac);
+        out.extend_from_slice(&[0, 0]);
     }
 }
 
@@ -209,7 +206,7 @@ impl Monitor {
             self.patience(limit.saturating_sub(start.elapsed()));
             let (length, _) = self.socket.recv_from(&mut &mut self.buffer[..], 0).ok()?;
             let at = now();
-            each_message(&self.buffer[..length], |kind, body| {
+            each_message(&self.buffer[..length], |kind, _, body| {
                 if kind == RTM_NEWNEIGH
                     && let Some((found, flags)) = neighbour(body, self.device)
                     && found == mac
@@ -225,12 +222,12 @@ impl Monitor {
     }
 }
 
-/// Calls `each` with type and body of every message in a datagram.
-fn each_message(mut datagram: &[u8], mut each: impl FnMut(u16, &[u8])) {
-    while let [a, b, c, d, kind_a, kind_b, ..] = *datagram {
+/// Calls `each` with type, sequence number and body of every message in a datagram.
+fn each_message(mut datagram: &[u8], mut each: impl FnMut(u16, u32, &[u8])) {
+    while let [a, b, c, d, kind_a, kind_b, _, _, s, t, u, v, ..] = *datagram {
         let length = u32::from_ne_bytes([a, b, c, d]) as usize;
         let Some(body) = datagram.get(16..length) else { return };
-        each(u16::from_ne_bytes([kind_a, kind_b]), body);
+        each(u16::from_ne_bytes([kind_a, kind_b]), u32::from_ne_bytes([s, t, u, v]), body);
         datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
 }

@@ -33,6 +33,13 @@ pub(crate) fn usage(pids: &[u32]) -> Usage {
     sum
 }
 
+/// Processor time of children of ours that have ended.
+pub(crate) fn ended_children() -> Duration {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    TICK * after.split(' ').skip(13).take(2).filter_map(|t| t.parse::<u32>().ok()).sum::<u32>()
+}
+
 /// How often threads of these processes went to sleep by themselves: each is one wake-up.
 pub(crate) fn voluntary_switches(pids: &[u32]) -> u64 {
     let threads =

@@ -22,6 +22,8 @@ pub(crate) struct Sample {
     pub(crate) remove: Option<Duration>,
     /// With all rows there.
     pub(crate) usage: Usage,
+    /// Processor time of the writer, kernel included, for them.
+    pub(crate) cpu: Duration,
 }
 
 /// A daemon as VTEP, with devices of its own.
@@ -42,15 +44,16 @@ pub(crate) fn measure(kind: Kind, macs: usize, limit: Duration) -> Result<Sample
                 took.and_then(|took| if took.is_some() { sent.map(|()| took) } else { Ok(None) })
             })
         };
+        let before = daemon.usage().cpu;
         let install = send_and_wait(&mut fdb, &announcement, true)?;
-        let usage = process::usage(&daemon.pids());
+        let usage = daemon.usage();
         let mut remove = None;
         if install.is_some() {
             // What the daemon hears of its own rows is not part of the withdrawal.
             daemon.quiet();
             remove = send_and_wait(&mut fdb, &withdrawal, false)?;
         }
-        Ok(Sample { install, remove, usage })
+        Ok(Sample { install, remove, usage, cpu: usage.cpu.saturating_sub(before) })
     })
 }
 
@@ -78,16 +81,18 @@ pub(crate) fn batch(macs: usize) -> Result<Sample> {
         let status =
             command.args(["-batch", &file]).stdin(Stdio::null()).status().map_err(|e| e.to_string())?;
         let took = start.elapsed();
-        let wanted = if present { macs } else { 0 };
-        if !status.success() || fdb.count()? != [wanted; 2] {
-            return Err(format!("bridge -batch of {macs} rows ({verb}): {status}, {:?} rows", fdb.count()?));
+        let exception = fdb.first_exception(0..macs, present)?;
+        if !status.success() || exception.is_some() {
+            return Err(format!("bridge -batch of {macs} rows ({verb}): {status}, wrong at {exception:?}"));
         }
         Ok(Some(took))
     };
+    let before = process::ended_children();
     let install = step("add", true)?;
+    let cpu = process::ended_children().saturating_sub(before);
     let remove = step("del", false)?;
     fdb::remove_devices(VNI)?;
-    Ok(Sample { install, remove, usage: Usage::default() })
+    Ok(Sample { install, remove, usage: Usage::default(), cpu })
 }
 
 /// One MAC at a time on a quiet system: the time from writing its UPDATE to the kernel's notification of the second
