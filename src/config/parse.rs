@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::DeTable;
+use types::Vni;
 
 use super::error::ConfigErrors;
 use super::peer::{Context, dynamic_neighbors, hold_time, neighbors};
@@ -208,7 +209,8 @@ fn read_kernel(mut s: Section<'_>, l2vnis: &[Section<'_>]) -> Option<Kernel> {
         }
     });
     // The names of devices are made from these and a VNI: the longest that is configured has to fit.
-    let digits = l2vnis.iter().filter_map(|l2vni| l2vni.peek("vni")).map(str::len).max().unwrap_or(1);
+    let vnis = l2vnis.iter().filter_map(|l2vni| l2vni.peek("vni"));
+    let digits = vnis.filter(|n| *n <= u64::from(Vni::MAX.get())).max().unwrap_or(1).to_string().len();
     let mut prefixes = HashMap::new();
     let mut prefix = |s: &mut Section<'_>, key, default: &str| {
         let value = s.get(key);

@@ -62,9 +62,10 @@ impl<'a> Section<'a> {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
-    /// The digits of a number that is read later; for what depends on keys elsewhere.
-    pub(super) fn peek(&self, key: &str) -> Option<&'a str> {
-        Some(self.table?.get(key)?.get_ref().as_integer()?.as_str())
+    /// A number that is read (and complained about) later; for what depends on keys elsewhere.
+    pub(super) fn peek(&self, key: &str) -> Option<u64> {
+        let integer = self.table?.get(key)?.get_ref().as_integer()?;
+        u64::from_str_radix(integer.as_str(), integer.radix()).ok()
     }
 
     /// The value of a key, if it is there.

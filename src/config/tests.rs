@@ -563,7 +563,7 @@ fn dataplane() {
             "7:10 dataplane.kernel.bridge: '/' cannot be in the name of a network device",
         ),
         (
-            "vtep = \"10.0.0.1\"\n[dataplane.kernel]\nbridge = \"br-evpn-1\"\n[[l2vni]]\nvni = 1000000",
+            "vtep = \"10.0.0.1\"\n[dataplane.kernel]\nbridge = \"br-evpn-1\"\n[[l2vni]]\nvni = 0xf4240",
             "7:10 dataplane.kernel.bridge: too long: a VNI of 7 digits is put after it, and the name of a device has at \
           most 15 characters; at most 8 here",
         ),
