@@ -1,0 +1,514 @@
+//! A network of whole nodes in virtual time: one process, one thread, everything decided by a seed.
+//!
+//! A node is what the daemon runs (sessions, RIB, EVPN, reconciler) on a dataplane in memory; what the daemon does
+//! with sockets is done here with byte pipes that have a delay and can be cut.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use bgp::session::{ConnId, RemoteAsn, SessionConfig};
+use bytes::Bytes;
+use dataplane::memory::Memory;
+use dataplane::reconciler::{Config as ReconcilerConfig, Output as PlaneOutput, Reconciler};
+use evpnd::core::neighbour::{DynamicConfig, NeighbourConfig, NeighbourId};
+use evpnd::core::{Core, CoreConfig, Input, Output};
+use evpnd::evpn::MacVrfConfig;
+use evpnd::speaker::socket::SocketOptions;
+use types::{MacAddr, Time, Vni};
+
+/// A small, good generator: SplitMix64.
+#[derive(Clone, Debug)]
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(crate) const fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// One of `0..n`.
+    pub(crate) const fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+
+    pub(crate) const fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+}
+
+/// What happens on the wire, at its time.
+#[derive(Debug)]
+enum Happening {
+    Accept { from: usize, to: usize, neighbour: NeighbourId, generation: u64 },
+    Refused { node: usize, neighbour: NeighbourId, generation: u64 },
+    Connected { node: usize, neighbour: NeighbourId, conn: ConnId, generation: u64 },
+    Octets { conn: ConnId, data: Bytes },
+    Closed { conn: ConnId },
+}
+
+#[derive(Debug)]
+struct Scheduled {
+    at: Time,
+    order: u64,
+    what: Happening,
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.order) == (other.at, other.order)
+    }
+}
+impl Eq for Scheduled {}
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
+    }
+}
+
+/// One end of a pipe.
+#[derive(Debug)]
+struct End {
+    node: usize,
+    /// The other end; the same number is gone once either side has let go.
+    other: ConnId,
+    /// Octets the node's reader has not taken, while it is stalled.
+    held: Vec<Bytes>,
+}
+
+/// A node: alive, or only what its dataplane kept.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) config: CoreConfig,
+    core: Option<Core>,
+    plane: Option<Reconciler<Memory>>,
+    /// Counts starts: what was on its way to an earlier life does not reach a later one.
+    generation: u64,
+    /// It does not read what comes.
+    stalled: bool,
+}
+
+/// The network.
+#[derive(Debug)]
+pub(crate) struct Net {
+    pub(crate) now: Time,
+    pub(crate) nodes: Vec<Node>,
+    ends: BTreeMap<ConnId, End>,
+    queue: BinaryHeap<Reverse<Scheduled>>,
+    order: u64,
+    next_conn: u64,
+    /// Pairs of nodes between which nothing arrives.
+    cut: Vec<(usize, usize)>,
+    pub(crate) dice: Dice,
+    /// Octets that crossed a pipe: two runs of one seed agree on it.
+    pub(crate) octets: u64,
+}
+
+/// The address of node `n`.
+pub(crate) fn address(n: usize) -> IpAddr {
+    Ipv4Addr::new(10, 0, (n >> 8) as u8, n as u8).into()
+}
+
+/// What a node of AS `asn` is before it has neighbours and VNIs.
+pub(crate) fn node(n: usize, asn: u32) -> CoreConfig {
+    let IpAddr::V4(router_id) = address(n) else { unreachable!("address() makes IPv4") };
+    CoreConfig {
+        asn,
+        router_id,
+        cluster_id: router_id,
+        vtep: Some(router_id.into()),
+        neighbours: Vec::new(),
+        dynamic: Vec::new(),
+        mac_vrfs: Vec::new(),
+    }
+}
+
+/// How `of` sees node `n`.
+pub(crate) fn neighbour(of: &CoreConfig, n: usize) -> NeighbourConfig {
+    NeighbourConfig {
+        address: address(n),
+        port: 179,
+        session: SessionConfig {
+            hold_time: 9,
+            connect_retry: Duration::from_secs(5),
+            idle_hold_max: Duration::from_secs(5),
+            ..SessionConfig::new(of.asn, of.router_id, RemoteAsn::External)
+        },
+        socket: SocketOptions::default(),
+        route_reflector_client: false,
+        max_routes: None,
+        description: None,
+    }
+}
+
+/// A controller that takes whoever comes.
+pub(crate) fn controller(n: usize, asn: u32) -> CoreConfig {
+    let mut config = CoreConfig { vtep: None, ..node(n, asn) };
+    let mut template = neighbour(&config, n);
+    template.session.passive = true;
+    config.dynamic.push(DynamicConfig { range: "10.0.0.0/8".parse().unwrap(), max_peers: 1000, template });
+    config
+}
+
+pub(crate) fn mac(n: u64) -> MacAddr {
+    let [.., a, b, c] = n.to_be_bytes();
+    MacAddr([0x02, 0, 0, a, b, c])
+}
+
+pub(crate) fn vni(n: u32) -> Vni {
+    Vni::new(n).unwrap()
+}
+
+pub(crate) fn vrf(n: u32) -> MacVrfConfig {
+    MacVrfConfig::new(vni(n))
+}
+
+impl Net {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            now: Time::ZERO,
+            nodes: Vec::new(),
+            ends: BTreeMap::new(),
+            queue: BinaryHeap::new(),
+            order: 0,
+            next_conn: 0,
+            cut: Vec::new(),
+            dice: Dice::new(seed),
+            octets: 0,
+        }
+    }
+
+    /// Adds a node; its number is its place, which its configuration must know already.
+    pub(crate) fn add(&mut self, config: CoreConfig) -> usize {
+        self.nodes.push(Node { config, core: None, plane: None, generation: 0, stalled: false });
+        let n = self.nodes.len() - 1;
+        self.start(n);
+        n
+    }
+
+    /// Starts a node that is down; its dataplane is as it was left.
+    pub(crate) fn start(&mut self, n: usize) {
+        let seed = self.dice.next();
+        let mut out = Vec::new();
+        let node = &mut self.nodes[n];
+        let memory = node.plane.take().map_or_else(Memory::new, |plane| plane.shutdown(false).0);
+        node.plane = Some(Reconciler::new(memory, ReconcilerConfig::default()));
+        node.generation += 1;
+        // Everything about time is relative: a node that starts late finds its clock where the others' are.
+        node.core = Some(Core::new(node.config.clone(), seed, self.now, &mut out));
+        self.perform(n, out);
+        self.settle(n);
+    }
+
+    /// Kills a node as SIGKILL would: the kernel closes its connections, the dataplane stays.
+    pub(crate) fn kill(&mut self, n: usize) {
+        self.nodes[n].core = None;
+        let conns: Vec<_> = self.ends.iter().filter(|(_, e)| e.node == n).map(|(&c, _)| c).collect();
+        for conn in conns {
+            self.close(conn);
+        }
+    }
+
+    pub(crate) fn is_up(&self, n: usize) -> bool {
+        self.nodes[n].core.is_some()
+    }
+
+    pub(crate) fn plane(&self, n: usize) -> &Reconciler<Memory> {
+        self.nodes[n].plane.as_ref().expect("the node was started once")
+    }
+
+    /// The dataplane, to make things happen in it.
+    pub(crate) fn memory(&mut self, n: usize) -> &mut Memory {
+        self.nodes[n].plane.as_mut().expect("the node was started once").backend_mut()
+    }
+
+    /// Gives a running node another configuration.
+    pub(crate) fn reconfigure(&mut self, n: usize, config: CoreConfig) {
+        let mut out = Vec::new();
+        let node = &mut self.nodes[n];
+        node.config = config.clone();
+        if let Some(core) = &mut node.core {
+            core.reconfigure(config, self.now, &mut out).expect("nothing that needs a restart");
+        }
+        self.perform(n, out);
+        self.settle(n);
+    }
+
+    /// Nothing crosses between two nodes any more, and neither notices but by time.
+    pub(crate) fn cut(&mut self, a: usize, b: usize) {
+        self.cut.push((a.min(b), a.max(b)));
+    }
+
+    pub(crate) fn mend(&mut self, a: usize, b: usize) {
+        self.cut.retain(|pair| *pair != (a.min(b), a.max(b)));
+    }
+
+    pub(crate) fn mend_all(&mut self) {
+        self.cut.clear();
+    }
+
+    /// Breaks every connection between two nodes; both are told.
+    pub(crate) fn reset(&mut self, a: usize, b: usize) {
+        let conns: Vec<_> = self
+            .ends
+            .iter()
+            .filter(|(_, e)| e.node == a && self.ends.get(&e.other).is_some_and(|o| o.node == b))
+            .map(|(&c, e)| (c, e.other))
+            .collect();
+        for (one, other) in conns {
+            self.schedule(Duration::ZERO, Happening::Closed { conn: one });
+            self.schedule(Duration::ZERO, Happening::Closed { conn: other });
+        }
+    }
+
+    /// The node stops reading (true), or reads on.
+    pub(crate) fn stall(&mut self, n: usize, stalled: bool) {
+        self.nodes[n].stalled = stalled;
+        if stalled {
+            return;
+        }
+        let conns: Vec<_> = self.ends.iter().filter(|(_, e)| e.node == n).map(|(&c, _)| c).collect();
+        for conn in conns {
+            let held = self.ends.get_mut(&conn).map(|e| std::mem::take(&mut e.held)).unwrap_or_default();
+            for data in held {
+                self.octets_arrive(conn, data);
+            }
+        }
+    }
+
+    fn severed(&self, a: usize, b: usize) -> bool {
+        self.cut.contains(&(a.min(b), a.max(b)))
+    }
+
+    fn latency(a: usize, b: usize) -> Duration {
+        // Each pair has its own, the same both ways, so that order on a pipe holds.
+        Duration::from_micros(500 + 37 * ((a * 31 + b * 31) % 97) as u64)
+    }
+
+    fn schedule(&mut self, after: Duration, what: Happening) {
+        self.order += 1;
+        self.queue.push(Reverse(Scheduled { at: self.now + after, order: self.order, what }));
+    }
+
+    /// Runs until `until`, or nothing is left to happen.
+    pub(crate) fn run_until(&mut self, until: Time) {
+        loop {
+            let wire = self.queue.peek().map(|Reverse(s)| s.at);
+            let nodes = (0..self.nodes.len()).filter_map(|n| self.deadline(n)).min();
+            let Some(next) = [wire, nodes].into_iter().flatten().min().filter(|at| *at <= until) else {
+                break;
+            };
+            self.now = self.now.max(next);
+            while self.queue.peek().is_some_and(|Reverse(s)| s.at <= self.now) {
+                if let Some(Reverse(s)) = self.queue.pop() {
+                    self.happen(s.what);
+                }
+            }
+            for n in 0..self.nodes.len() {
+                if self.deadline(n).is_some_and(|at| at <= self.now) {
+                    self.tick(n);
+                }
+            }
+        }
+        self.now = self.now.max(until);
+    }
+
+    pub(crate) fn run_for(&mut self, time: Duration) {
+        self.run_until(self.now + time);
+    }
+
+    fn deadline(&self, n: usize) -> Option<Time> {
+        let node = &self.nodes[n];
+        let core = node.core.as_ref()?.deadline();
+        core.into_iter().chain(node.plane.as_ref().map(Reconciler::deadline)).min()
+    }
+
+    fn tick(&mut self, n: usize) {
+        let mut out = Vec::new();
+        if let Some(core) = &mut self.nodes[n].core
+            && core.deadline().is_some_and(|at| at <= self.now)
+        {
+            core.handle(Input::Tick, self.now, &mut out);
+        }
+        self.perform(n, out);
+        self.settle(n);
+    }
+
+    fn input(&mut self, n: usize, input: Input) {
+        let mut out = Vec::new();
+        if let Some(core) = &mut self.nodes[n].core {
+            core.handle(input, self.now, &mut out);
+        }
+        self.perform(n, out);
+        self.settle(n);
+    }
+
+    /// Lets a node do all it can do without anything new happening: what the daemon's loop does between two events.
+    pub(crate) fn settle(&mut self, n: usize) {
+        loop {
+            let mut out = Vec::new();
+            let mut seen = Vec::new();
+            let node = &mut self.nodes[n];
+            let Some(core) = &mut node.core else { return };
+            let more = core.work(true, self.now, &mut out);
+            let idle = out.is_empty();
+            self.perform(n, out);
+            let plane = {
+                let node = &mut self.nodes[n];
+                let plane = node.plane.as_mut().expect("a node that is up has one");
+                plane.handle(self.now, &mut seen);
+                plane.deadline() <= self.now
+            };
+            let quiet = seen.is_empty();
+            for output in seen {
+                if let PlaneOutput::Local(local) = output {
+                    let mut out = Vec::new();
+                    if let Some(core) = &mut self.nodes[n].core {
+                        core.handle(Input::Local(local), self.now, &mut out);
+                    }
+                    self.perform(n, out);
+                }
+            }
+            if !more && idle && quiet && !plane {
+                return;
+            }
+        }
+    }
+
+    fn perform(&mut self, n: usize, out: Vec<Output>) {
+        for output in out {
+            match output {
+                Output::Connect { neighbour, remote, .. } => self.connect(n, neighbour, remote.ip()),
+                Output::AbortConnect { .. } => {}
+                Output::Send { conn, data } => {
+                    let Some(end) = self.ends.get(&conn) else { continue };
+                    let to = end.other;
+                    let far = self.ends.get(&to).map_or(n, |e| e.node);
+                    if self.severed(n, far) {
+                        // Lost on the way: it counts as written, as the kernel's buffer would take it.
+                        self.input_later(conn, data.len());
+                        continue;
+                    }
+                    self.octets += data.len() as u64;
+                    self.schedule(Self::latency(n, far), Happening::Octets { conn: to, data });
+                }
+                Output::Close { conn } => self.close(conn),
+                Output::Dataplane(change) => {
+                    if let Some(plane) = &mut self.nodes[n].plane {
+                        plane.change(&change);
+                    }
+                }
+            }
+        }
+    }
+
+    fn input_later(&mut self, conn: ConnId, octets: usize) {
+        let Some(end) = self.ends.get(&conn) else { return };
+        let node = end.node;
+        let mut out = Vec::new();
+        if let Some(core) = &mut self.nodes[node].core {
+            core.handle(Input::Written { conn, octets }, self.now, &mut out);
+        }
+        self.perform(node, out);
+    }
+
+    fn close(&mut self, conn: ConnId) {
+        let Some(end) = self.ends.remove(&conn) else { return };
+        if let Some(far) = self.ends.get(&end.other).map(|e| e.node)
+            && !self.severed(end.node, far)
+        {
+            self.schedule(Self::latency(end.node, far), Happening::Closed { conn: end.other });
+        }
+    }
+
+    fn connect(&mut self, from: usize, neighbour: NeighbourId, remote: IpAddr) {
+        let generation = self.nodes[from].generation;
+        let Some(to) = (0..self.nodes.len()).find(|&n| address(n) == remote) else { return };
+        let delay = Self::latency(from, to);
+        if self.severed(from, to) {
+            // A SYN into nowhere: the session gives up by itself.
+            return;
+        }
+        self.schedule(delay, Happening::Accept { from, to, neighbour, generation });
+    }
+
+    fn alive(&self, node: usize, generation: u64) -> bool {
+        self.is_up(node) && self.nodes[node].generation == generation
+    }
+
+    fn happen(&mut self, what: Happening) {
+        match what {
+            Happening::Accept { from, to, neighbour, generation } => {
+                let delay = Self::latency(from, to);
+                let now = self.now;
+                let admitted = match &mut self.nodes[to].core {
+                    Some(core) if !self.cut.contains(&(from.min(to), from.max(to))) => {
+                        core.admit(address(from), now)
+                    }
+                    _ => None,
+                };
+                let Some((theirs, _)) = admitted else {
+                    self.schedule(delay, Happening::Refused { node: from, neighbour, generation });
+                    return;
+                };
+                let (near, far) = (ConnId(self.next_conn + 1), ConnId(self.next_conn + 2));
+                self.next_conn += 2;
+                self.ends.insert(near, End { node: from, other: far, held: Vec::new() });
+                self.ends.insert(far, End { node: to, other: near, held: Vec::new() });
+                self.schedule(delay, Happening::Connected { node: from, neighbour, conn: near, generation });
+                self.input(to, Input::Accepted { conn: far, neighbour: theirs });
+            }
+            Happening::Refused { node, neighbour, generation } => {
+                if self.alive(node, generation) {
+                    self.input(
+                        node,
+                        Input::ConnectFailed { neighbour, reason: "connection refused".to_owned() },
+                    );
+                }
+            }
+            Happening::Connected { node, neighbour, conn, generation } => {
+                if self.alive(node, generation) {
+                    self.input(node, Input::Connected { conn, neighbour });
+                } else {
+                    self.close(conn);
+                }
+            }
+            Happening::Octets { conn, data } => self.octets_arrive(conn, data),
+            Happening::Closed { conn } => {
+                if let Some(end) = self.ends.remove(&conn) {
+                    self.input(
+                        end.node,
+                        Input::Closed { conn, reason: "closed by the neighbour".to_owned() },
+                    );
+                }
+            }
+        }
+    }
+
+    fn octets_arrive(&mut self, conn: ConnId, data: Bytes) {
+        let Some(end) = self.ends.get_mut(&conn) else { return };
+        let (node, other) = (end.node, end.other);
+        if self.nodes[node].stalled {
+            end.held.push(data);
+            return;
+        }
+        let octets = data.len();
+        self.input(node, Input::Received { conn, data });
+        if let Some(sender) = self.ends.get(&other).map(|e| e.node) {
+            self.input(sender, Input::Written { conn: other, octets });
+        }
+    }
+}
