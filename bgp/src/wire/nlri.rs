@@ -237,3 +237,6 @@ impl Tail {
     /// None: every type but 6-8.
     pub const EMPTY: Self = Self { len: 0, octets: [0; 6] };
 }
+
+#[cfg(test)]
+mod tests;

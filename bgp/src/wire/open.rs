@@ -138,3 +138,6 @@ fn parameter<'a>(b: &mut &'a [u8], extended: bool) -> Option<(u8, &'a [u8])> {
     let len = if extended { usize::from(take_u16(b)?) } else { usize::from(take_u8(b)?) };
     Some((kind, take_slice(b, len)?))
 }
+
+#[cfg(test)]
+mod tests;
