@@ -120,7 +120,15 @@ fn finish(result: Result<ExitCode>) -> ExitCode {
 }
 
 fn start(options: &Options) -> Result<ExitCode> {
-    let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| options.includes(kind.name())).collect();
+    let needed = |kind: &Kind| {
+        let measured = match kind {
+            Kind::Evpnd => ["relay", "fdb", "latency", "idle"].as_slice(),
+            Kind::Frr => &["relay", "fdb", "latency"],
+            Kind::Gobgp | Kind::Floor => &["relay"],
+        };
+        options.includes(kind.name()) && measured.iter().any(|what| options.wants(what))
+    };
+    let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(needed).collect();
     if !sandbox::inside() {
         if kinds.contains(&Kind::Evpnd) && options.evpnd.is_none() {
             build()?;
