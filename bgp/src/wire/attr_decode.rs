@@ -258,8 +258,9 @@ impl<'a> Reader<'a> {
         }
         self.attributes.next_hop = match next_hop.len() {
             4 => IpAddr::from(exact::<4>(next_hop)?),
-            // 32: FRR puts the link-local address behind the global one, as RFC 2545 does.
-            16 | 32 => IpAddr::from(*next_hop.first_chunk::<16>()?),
+            // 32: FRR puts the link-local address behind the global one, as RFC 2545 does. FRR also writes an IPv4
+            // VTEP as ::ffff:a.b.c.d at times; it is the same VTEP.
+            16 | 32 => IpAddr::from(*next_hop.first_chunk::<16>()?).to_canonical(),
             _ => return None,
         };
         self.reach = Some(self.message.slice_ref(value));
