@@ -1,6 +1,7 @@
 //! evpnd: one binary that makes a Linux host an EVPN VTEP and router.
 #![deny(unsafe_code)]
 
+pub mod agent;
 pub mod cli;
 pub mod clock;
 pub mod config;

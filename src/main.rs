@@ -4,5 +4,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    evpnd::cli::main(|_, _| anyhow::bail!("this build has no daemon"))
+    evpnd::cli::main(evpnd::agent::run)
 }

@@ -46,7 +46,7 @@ impl Handle {
         self.queue.try_send(data).is_ok()
     }
 
-    /// Closes the connection and waits until what is queued is flushed, or [`LINGER`] is over.
+    /// Closes the connection and waits until what is queued is flushed, or two seconds are over.
     pub async fn flush(self) {
         let Self { queue, open, writer } = self;
         drop((queue, open));

@@ -1,0 +1,94 @@
+//! From the configuration file's words to the core's: the one place that knows both.
+
+use bgp::session::{RemoteAsn, SessionConfig};
+
+use crate::config::{self, Config, Hops};
+use crate::core::CoreConfig;
+use crate::core::neighbour::{DynamicConfig, NeighbourConfig};
+use crate::evpn::MacVrfConfig;
+use crate::speaker::socket::SocketOptions;
+
+/// What the core is to be.
+pub(super) fn core_config(config: &Config) -> CoreConfig {
+    CoreConfig {
+        asn: config.router.asn,
+        router_id: config.router.router_id,
+        cluster_id: config.bgp.cluster_id,
+        vtep: config.vtep(),
+        neighbours: config.bgp.neighbors.iter().map(|n| neighbour(config, n)).collect(),
+        dynamic: config.bgp.dynamic_neighbors.iter().map(|d| dynamic(config, d)).collect(),
+        mac_vrfs: config.l2vnis.iter().map(|v| mac_vrf(config, v)).collect(),
+    }
+}
+
+fn neighbour(config: &Config, n: &config::Neighbor) -> NeighbourConfig {
+    let mut out = options(config, &n.options);
+    out.address = n.address;
+    out.port = n.port;
+    out.session.passive = n.passive;
+    out.socket.local = n.local_address;
+    out
+}
+
+fn dynamic(config: &Config, d: &config::DynamicNeighbor) -> DynamicConfig {
+    let mut template = options(config, &d.options);
+    template.session.passive = true;
+    DynamicConfig { range: d.range, max_peers: d.max_peers, template }
+}
+
+/// What named and dynamic neighbours share; the address is yet to be filled in.
+fn options(config: &Config, o: &config::PeerOptions) -> NeighbourConfig {
+    let asn = config.router.asn;
+    let remote_asn = match o.remote_asn {
+        config::RemoteAsn::Number(n) => RemoteAsn::Number(n),
+        config::RemoteAsn::External => RemoteAsn::External,
+        config::RemoteAsn::Internal => RemoteAsn::Internal,
+    };
+    let internal = matches!(o.remote_asn, config::RemoteAsn::Internal)
+        || matches!(o.remote_asn, config::RemoteAsn::Number(n) if n == asn);
+    let (ttl, min_ttl) = match o.hops {
+        // An external neighbour is on the same link unless multihop says otherwise (RFC 4271 §5.1.3 case 2).
+        Hops::Default if internal => (64, None),
+        Hops::Default => (1, None),
+        Hops::Multihop(n) => (n, None),
+        Hops::TtlSecurity(n) => (255, Some(255 - (n - 1))),
+    };
+    NeighbourConfig {
+        address: std::net::Ipv4Addr::UNSPECIFIED.into(),
+        port: config::BGP_PORT,
+        session: SessionConfig {
+            hold_time: o.hold_time,
+            connect_retry: config.bgp.connect_retry,
+            strict: o.strict,
+            ..SessionConfig::new(asn, config.router.router_id, remote_asn)
+        },
+        socket: SocketOptions {
+            local: None,
+            md5: o.password.as_ref().map(|p| p.as_bytes().to_vec()),
+            ttl: Some(ttl),
+            min_ttl,
+        },
+        route_reflector_client: o.route_reflector_client,
+        max_routes: o.max_routes.map(std::num::NonZero::get),
+        description: o.description.clone(),
+    }
+}
+
+fn mac_vrf(config: &Config, v: &config::L2Vni) -> MacVrfConfig {
+    let port = match &config.dataplane {
+        config::Dataplane::Kernel(kernel) => kernel.vxlan_port,
+        config::Dataplane::None { .. } => config::VXLAN_PORT,
+    };
+    MacVrfConfig {
+        rd: Some(v.rd),
+        import_rt: v.import_rt.clone(),
+        export_rt: v.export_rt.clone(),
+        interfaces: v.interfaces.clone(),
+        port,
+        vlan: None,
+        flood: v.flood,
+        advertise_macs: v.advertise_macs,
+        arp_suppression: v.arp_suppression,
+        ..MacVrfConfig::new(v.vni)
+    }
+}
