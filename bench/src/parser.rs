@@ -7,7 +7,7 @@ use crate::Result;
 
 /// The lines that the goal is about.
 pub(crate) const UPDATE: &str = "evpnd: UPDATE with attributes, n=40";
-pub(crate) const BY_HAND: &str = "copy-out by hand, reused buffer, n=40";
+pub(crate) const BY_HAND: &str = "UPDATE by hand, reused buffers, n=40";
 
 /// Builds the measurement.
 pub(crate) fn build() -> Result<()> {
