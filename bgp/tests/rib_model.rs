@@ -5,7 +5,7 @@
 #[path = "rib_support/mod.rs"]
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use bgp::rib::{Counters, DestId, PeerId, PeerInfo, PeerKind, Rib, Source};
@@ -77,6 +77,8 @@ enum Op {
     Poll(u8),
     Subscriber(u8),
     Refresh(usize),
+    /// The subscriber wants to see everything again.
+    Replay,
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -94,6 +96,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (1..4_u8).prop_map(Op::Poll),
         2 => (1..30_u8).prop_map(Op::Subscriber),
         1 => slot().prop_map(Op::Refresh),
+        1 => Just(Op::Replay),
     ]
 }
 
@@ -111,6 +114,8 @@ struct World {
     ready: u8,
     subscriber: bgp::rib::SubscriberId,
     told: Told,
+    /// What a replay has not shown yet.
+    unseen: BTreeSet<DestId>,
     refreshes: BTreeMap<PeerId, usize>,
 }
 
@@ -126,6 +131,7 @@ impl World {
             ready: 0xff,
             subscriber,
             told: Told::new(),
+            unseen: BTreeSet::new(),
             refreshes: BTreeMap::new(),
         }
     }
@@ -192,6 +198,10 @@ impl World {
             Op::Subscriber(max) => {
                 self.poll_subscriber(usize::from(max));
             }
+            Op::Replay => {
+                self.rib.replay(self.subscriber);
+                self.unseen = self.told.keys().copied().collect();
+            }
             Op::Refresh(slot) => {
                 if let Some(id) = self.ids[slot] {
                     self.rib.refresh(id);
@@ -226,8 +236,9 @@ impl World {
     }
 
     fn poll_subscriber(&mut self, max: usize) -> usize {
-        let told = &mut self.told;
+        let (told, unseen) = (&mut self.told, &mut self.unseen);
         self.rib.poll(self.subscriber, max, |change| {
+            unseen.remove(&change.dest);
             if let Some(b) = change.best {
                 let new = (change.key.clone(), (b.attributes.clone(), b.body), b.source);
                 if let Some((key, ..)) = told.insert(change.dest, new) {

@@ -431,3 +431,20 @@ fn own_routes_go_out_with_our_as_alone() {
     assert!(net.has(b, &mac(1)).is_none());
     assert_eq!(net.rib.counters().attribute_sets, 0);
 }
+
+#[test]
+fn what_only_a_lost_peer_knew_is_forgotten() {
+    let mut net = Net::new();
+    let (a, slow) = (net.up(info(1, Ebgp)), net.up(info(2, Ebgp)));
+    net.announce(a, &path(&[65001]), [mac(1)]);
+    net.drain();
+    net.down(a);
+    while poll_some(&mut net.rib, &mut net.peers, |id| id != slow) {}
+    assert_eq!((net.rib.counters().tombstones, net.rib.peer_routes(a)), (1, 0));
+    // The table grows behind the place the sweep has come to.
+    net.rib.originate(mac(2), &label(1), path(&[]));
+    net.down(slow);
+    net.rib.originate(mac(3), &label(1), path(&[]));
+    net.drain();
+    assert_eq!((net.rib.counters().tombstones, net.rib.counters().destinations), (0, 2));
+}

@@ -35,7 +35,7 @@ impl Core {
     pub fn explain(&self, query: &ExplainQuery) -> Told {
         let mut told = Told::default();
         let mut heard = 0_usize;
-        for dest in self.rib.routes(None).filter(|dest| concerns(dest.key, query.target)) {
+        for dest in self.rib.search(None, |key| concerns(key, query.target)) {
             heard += 1;
             if heard <= MAX_ROUTES {
                 self.tell_route(&dest, query.vni, &mut told);

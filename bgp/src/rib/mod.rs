@@ -201,8 +201,9 @@ pub struct Rib {
     packer: Packer,
     /// Peers that are down and still have routes.
     dying: u32,
-    /// Destinations still to be looked at for tombstones that only lost peers knew.
-    orphans: u32,
+    /// How often the sweep still has to come to the end of the table to have found all tombstones that only lost peers
+    /// knew: twice from anywhere is once from the start.
+    orphan_rounds: u8,
     sweep_at: u32,
     /// Tombstones of which the reader at hand was told; kept for its capacity.
     gone: Vec<u32>,
@@ -224,7 +225,7 @@ impl Rib {
             subscribers: Vec::new(),
             packer: Packer::default(),
             dying: 0,
-            orphans: 0,
+            orphan_rounds: 0,
             sweep_at: 0,
             gone: Vec::new(),
             chunk: CHUNK,
@@ -304,7 +305,6 @@ impl Rib {
         }
         let mut id = self.sweep_at;
         let to = id.saturating_add(SWEEP_SLICE).min(end);
-        self.orphans = self.orphans.min(end).saturating_sub(to - id);
         // Neighbours in memory mostly share their attribute set: ask once for each run whether its source is lost.
         let mut known = (NONE, false);
         // The last destination takes the table with it.
@@ -335,6 +335,9 @@ impl Rib {
             id += 1;
         }
         self.sweep_at = id;
+        if id == end {
+            self.orphan_rounds = self.orphan_rounds.saturating_sub(1);
+        }
     }
 
     /// Does some reader believe that the destination has a best path?
@@ -558,7 +561,7 @@ impl Rib {
 
     /// A slice of the work that waits for nobody. Is there more?
     fn housekeeping(&mut self) -> bool {
-        if self.dying > 0 || self.orphans > 0 {
+        if self.dying > 0 || self.orphan_rounds > 0 {
             self.sweep();
         }
         if self.store.table.len() == 0 {
@@ -571,9 +574,9 @@ impl Rib {
             for set in self.peers.iter_mut().flatten().map(|p| &mut p.suppressed) {
                 set.shrink();
             }
-            self.orphans = 0;
+            self.orphan_rounds = 0;
         }
-        self.dying > 0 || self.orphans > 0
+        self.dying > 0 || self.orphan_rounds > 0
     }
 }
 

@@ -69,7 +69,7 @@ impl Rib {
             self.store.table.drop_cursor(group.cursor);
             if self.store.table.tombstones() > 0 {
                 // Some may have been kept for this peer alone.
-                self.orphans = self.store.table.end();
+                self.orphan_rounds = 2;
             }
         }
     }
