@@ -33,7 +33,7 @@ use crate::speaker::sockopt;
 use plane::Plane;
 
 /// Things that happened and wait for the core. With chunks of 128 KiB it bounds what neighbours can have in memory.
-const QUEUE: usize = 128;
+const QUEUE: usize = 64;
 /// Requests that wait for an answer.
 const CALLS: usize = 64;
 /// Things taken from the queue before the RIB's readers get their turn.

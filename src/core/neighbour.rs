@@ -69,4 +69,6 @@ pub(super) struct Up {
     pub(super) since: Time,
     /// Its End-of-RIB has come.
     pub(super) heard_all: bool,
+    /// It sent more routes than it may: what else it sent before the session ended does not count.
+    pub(super) over_limit: bool,
 }

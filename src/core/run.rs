@@ -229,13 +229,14 @@ impl Core {
             }
             session::Output::Established(negotiated) => self.established(id, negotiated, now),
             session::Output::Update(update) => {
-                let up = neighbour.up.as_mut()?;
+                let up = neighbour.up.as_mut().filter(|up| !up.over_limit)?;
                 if update.eor {
                     up.heard_all = true;
                 }
                 let stats = self.rib.update(up.peer, update);
                 let max = neighbour.config.max_routes?;
                 if stats.routes > max {
+                    up.over_limit = true;
                     let who = neighbour.config.address;
                     let text = format!("{who}: sent more than {max} routes (max-routes); kept away for 60 s");
                     self.log.push(now, Kind::Route, Level::Warn, About::neighbour(who), text);
@@ -302,7 +303,7 @@ impl Core {
         let who = neighbour.config.address;
         let text = format!("{who}: established with AS {}", negotiated.remote_asn);
         self.log.push(now, Kind::Session, Level::Info, About::neighbour(who), text);
-        neighbour.up = Some(Up { peer, negotiated, since: now, heard_all: false });
+        neighbour.up = Some(Up { peer, negotiated, since: now, heard_all: false, over_limit: false });
         self.peers.insert(peer, id);
     }
 
