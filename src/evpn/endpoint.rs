@@ -33,13 +33,24 @@ pub(super) struct Endpoints {
     items: Vec<Endpoint>,
     free: Vec<u32>,
     index: Map<(IpAddr, Esi), u32>,
+    /// The one asked for last: routes come in runs of one next hop.
+    last: u32,
 }
 
 impl Endpoints {
     /// One more user of the endpoint.
     pub(super) fn acquire(&mut self, ip: IpAddr, esi: Esi) -> u32 {
+        if let Some(item) = self.items.get_mut(self.last as usize)
+            && item.users > 0
+            && item.ip == ip
+            && item.esi == esi
+        {
+            item.users += 1;
+            return self.last;
+        }
         if let Some(&id) = self.index.get(&(ip, esi)) {
             self.items[id as usize].users += 1;
+            self.last = id;
             return id;
         }
         let item = Endpoint { ip, esi, users: 1, announced: 0, macs: Map::default() };

@@ -147,8 +147,8 @@ impl Evpn {
 
     /// Takes the VNIs there shall be; those that do not change are not touched.
     ///
-    /// A replay goes like so: take all changes the RIB has left for the old cursor, then call this, then hand every
-    /// route of the Loc-RIB to [`Self::route`] once. A route that is withdrawn before its turn is handed on as such.
+    /// When a replay is needed, have the RIB show its reader everything once more (`Rib::replay`), withdrawals that it
+    /// has not shown yet included.
     ///
     /// # Errors
     /// The configuration cannot be; nothing was changed.

@@ -140,7 +140,8 @@ impl MacVrf {
 
     /// A type 2 route is here now, or is so now. The candidate brings a user of its endpoint.
     pub(super) fn put_candidate(&mut self, cx: &mut Cx<'_>, mac: MacAddr, candidate: Candidate) {
-        let old = self.macs.entry(mac).or_default().candidates.put(candidate, cx.endpoints);
+        let entry = self.macs.entry(mac).or_default();
+        let old = entry.candidates.put(candidate, cx.endpoints);
         if old == Some(candidate) {
             cx.endpoints.release(candidate.endpoint);
             return;
@@ -153,9 +154,20 @@ impl MacVrf {
         } else if let Some(ip) = ip {
             self.neighbours.entry(ip).or_default().claims.insert((mac, candidate.dest));
         }
-        if !self.choose(cx, mac, false)
-            && let Some(ip) = ip
-        {
+        let changed = if self.claims.is_empty() && self.frozen.is_empty() {
+            // Nothing local to contest it: the entry at hand is all there is to change.
+            let best = entry.candidates.best(cx.endpoints);
+            let vni = self.config.vni;
+            let changed =
+                Self::install_entry(entry, &mut self.remote_macs, vni, cx, mac, best.as_ref(), false);
+            if changed {
+                self.choose_neighbours(cx, mac);
+            }
+            changed
+        } else {
+            self.choose(cx, mac, false)
+        };
+        if !changed && let Some(ip) = ip {
             self.choose_neighbour(cx, ip);
         }
     }
@@ -215,6 +227,18 @@ impl MacVrf {
     fn install(&mut self, cx: &mut Cx<'_>, mac: MacAddr, best: Option<&Candidate>, told: bool) -> bool {
         let vni = self.vni();
         let Some(entry) = self.macs.get_mut(&mac) else { return false };
+        Self::install_entry(entry, &mut self.remote_macs, vni, cx, mac, best, told)
+    }
+
+    fn install_entry(
+        entry: &mut MacEntry,
+        remote_macs: &mut usize,
+        vni: Vni,
+        cx: &mut Cx<'_>,
+        mac: MacAddr,
+        best: Option<&Candidate>,
+        told: bool,
+    ) -> bool {
         let (old, new) = (entry.installed, Installed::of(best));
         if old == new {
             return false;
@@ -230,8 +254,8 @@ impl MacVrf {
         }
         match (from, to) {
             (None, None) => return false,
-            (None, Some(_)) => self.remote_macs += 1,
-            (Some(_), None) => self.remote_macs -= 1,
+            (None, Some(_)) => *remote_macs += 1,
+            (Some(_), None) => *remote_macs -= 1,
             (Some(from), Some(to)) => {
                 // Another segment of the same VTEP is the same to the dataplane.
                 if from == to && (old.wire(), old.sticky()) == (new.wire(), new.sticky()) {
