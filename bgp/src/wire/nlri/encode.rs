@@ -1,4 +1,4 @@
-//! Routes onto the wire: each is put together in an array on the stack and written at once.
+//! Routes onto the wire.
 
 use std::net::IpAddr;
 
@@ -59,21 +59,30 @@ impl Filling {
 #[inline]
 pub fn encode(key: &RouteKey, body: &NlriBody, out: &mut impl BufMut) {
     match key {
+        // Straight into the buffer, piece by piece: the one that goes out by the million, and the copy of a whole
+        // NLRI would wait for each of its pieces to be written.
         RouteKey::MacIp { rd, tag, mac, ip } => {
-            let mut f = Filling::new(2, *rd);
-            f.put(body.esi.0);
-            f.put(tag.to_be_bytes());
-            f.put([48]);
-            f.put(mac.0);
+            out.put_slice(&[2, (encoded_len(key, body) - 2) as u8]);
+            out.put_slice(&rd.0);
+            out.put_slice(&body.esi.0);
+            out.put_slice(&tag.to_be_bytes());
+            out.put_slice(&[48]);
+            out.put_slice(&mac.0);
             match ip {
-                Some(ip) => f.put_ip(*ip),
-                None => f.put([0]),
+                None => out.put_slice(&[0]),
+                Some(IpAddr::V4(ip)) => {
+                    out.put_slice(&[32]);
+                    out.put_slice(&ip.octets());
+                }
+                Some(IpAddr::V6(ip)) => {
+                    out.put_slice(&[128]);
+                    out.put_slice(&ip.octets());
+                }
             }
-            f.put(body.label.to_be_bytes());
+            out.put_slice(&body.label.to_be_bytes());
             if let Some(label2) = body.label2 {
-                f.put(label2.to_be_bytes());
+                out.put_slice(&label2.to_be_bytes());
             }
-            f.finish(out);
         }
         RouteKey::EthernetAd { rd, esi, tag } => {
             let mut f = Filling::new(1, *rd);
