@@ -56,7 +56,7 @@ use mac::Candidate;
 use target::{Facts, Imports};
 use vrf::{Cx, Imet, MacVrf};
 
-/// Keys come from peers: the hash is seeded.
+/// Keys come from peers: the hash is seeded. What is said must not depend on it: iterate in order before saying things.
 type Map<K, V> = HashMap<K, V, RandomState>;
 
 /// The best route of a destination.
@@ -169,6 +169,14 @@ impl Evpn {
         for vni in gone {
             self.remove_vni(vni, now);
         }
+        // Before anything is announced: the distinguisher one VNI gives up may be the one another gets.
+        for slot in 0..self.vrfs.len() {
+            with_vrf!(self, slot, now, |vrf, cx| {
+                if vrf.rd != rds[&vrf.vni()] {
+                    vrf.withdraw_all(&mut cx);
+                }
+            });
+        }
         let mut needs_replay = false;
         for config in configs {
             let rd = rds[&config.vni];
@@ -244,12 +252,10 @@ impl Evpn {
                 vrf.communities = originate::communities(&export);
                 vrf.export = export;
             }
-            if vrf.rd != rd {
-                vrf.withdraw_all(&mut cx);
-                vrf.rd = rd;
-            } else if again {
+            if vrf.rd == rd && again {
                 vrf.announce_all_again(&mut cx);
             }
+            vrf.rd = rd;
             vrf.sync_all(&mut cx);
             if old.flood != vrf.config.flood {
                 vrf.choose_floods(&mut cx);
@@ -441,17 +447,12 @@ impl Evpn {
 
     /// Forgives duplicates whose time has come.
     pub fn tick(&mut self, now: Time) {
-        while let Some(&(at, slot, mac)) = self.thaw.front().filter(|(at, _, _)| *at <= now) {
+        while let Some(&(_, slot, mac)) = self.thaw.front().filter(|(at, _, _)| *at <= now) {
             self.thaw.pop_front();
-            let since = |after| at == after;
+            let Some(after) = self.duplicates.recover_after else { continue };
             with_vrf!(self, slot, now, |vrf, cx| {
-                // Cleared by hand and frozen again since: its time is another.
-                let due = vrf.frozen.get(&mac).is_some_and(|&frozen| {
-                    self.duplicates
-                        .recover_after
-                        .is_none_or(|after| since(frozen + after) || frozen + after < now)
-                });
-                if due {
+                // Cleared by hand and found again since, its time is another.
+                if vrf.frozen.get(&mac).is_some_and(|&since| since + after <= now) {
                     vrf.clear(&mut cx, mac);
                 }
             });

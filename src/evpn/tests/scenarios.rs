@@ -333,6 +333,25 @@ fn changed_export_targets_and_distinguishers_are_announced() {
 }
 
 #[test]
+fn distinguishers_that_shift_along_do_not_withdraw_each_other() {
+    // 65536 + 100 and 2 * 65536 + 100 have 100 and 101, until VNI 100 comes.
+    let mut node = Node::new(1, &[65_636, 131_172]);
+    let rds = |node: &Node| node.evpn.vnis().into_iter().map(|v| v.rd).collect::<Vec<_>>();
+    assert_eq!(rds(&node), ["10.0.0.1:100", "10.0.0.1:101"]);
+    for v in [65_636, 131_172] {
+        node.seen(v, mac(1));
+    }
+    node.configure([65_636, 131_172, 100].map(|v| MacVrfConfig::new(vni(v))).into());
+    assert_eq!(rds(&node), ["10.0.0.1:100", "10.0.0.1:101", "10.0.0.1:102"]);
+    assert_eq!(node.announced.len(), 4, "a type 3 and a type 2 of each of the two that are ready");
+    for v in [65_636, 131_172] {
+        assert_eq!(node.announces(v, mac(1)), Some((0, false)));
+    }
+    node.configure([131_172, 65_636].map(|v| MacVrfConfig::new(vni(v))).into());
+    assert_eq!((rds(&node).len(), node.announced.len()), (2, 4));
+}
+
+#[test]
 fn configurations_that_cannot_be() {
     let mut node = Node::new(1, &[100]);
     let same: Rd = "1:1".parse().unwrap();
