@@ -121,6 +121,7 @@ impl Agent {
             match event.level {
                 Level::Warn => tracing::warn!(kind = %event.kind, "{}", event.text),
                 Level::Info => tracing::info!(kind = %event.kind, "{}", event.text),
+                Level::Debug => tracing::debug!(kind = %event.kind, "{}", event.text),
             }
         }
         self.logged = newest;
@@ -150,7 +151,7 @@ fn view(event: &Event, now: Time) -> EventView {
         neighbor: event.about.neighbour,
         vni: event.about.vni.map(types::Vni::get),
         mac: event.about.mac,
-        text: event.text.clone(),
+        text: event.text.to_string(),
     }
 }
 

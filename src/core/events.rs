@@ -41,6 +41,8 @@ impl fmt::Display for Kind {
 /// How much it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
+    /// Too ordinary for the process log: a full table makes a hundred thousand of them.
+    Debug,
     /// The ordinary course.
     Info,
     /// Somebody should look.
@@ -85,7 +87,37 @@ pub struct Event {
     /// Whom it names.
     pub about: About,
     /// In words: who, what, why.
-    pub text: String,
+    pub text: Text,
+}
+
+/// Words, or what they are made from when somebody reads them.
+#[derive(Clone, Debug)]
+pub enum Text {
+    /// Words.
+    Said(String),
+    /// What EVPN says.
+    Evpn(evpn::Event),
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        Self::Said(text)
+    }
+}
+
+impl From<evpn::Event> for Text {
+    fn from(event: evpn::Event) -> Self {
+        Self::Evpn(event)
+    }
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Said(text) => f.write_str(text),
+            Self::Evpn(event) => event.fmt(f),
+        }
+    }
 }
 
 /// The log.
@@ -97,12 +129,12 @@ pub struct EventLog {
 
 impl EventLog {
     /// Notes an event; past the bound the oldest goes.
-    pub fn push(&mut self, at: Time, kind: Kind, level: Level, about: About, text: String) {
+    pub fn push(&mut self, at: Time, kind: Kind, level: Level, about: About, text: impl Into<Text>) {
         if self.events.len() == KEPT {
             self.events.pop_front();
         }
         self.written += 1;
-        self.events.push_back(Event { sequence: self.written, at, kind, level, about, text });
+        self.events.push_back(Event { sequence: self.written, at, kind, level, about, text: text.into() });
     }
 
     /// The events after number `sequence`, oldest first.
@@ -128,8 +160,8 @@ mod tests {
             log.push(Time::ZERO, Kind::Agent, Level::Info, About::default(), n.to_string());
         }
         assert_eq!(log.newest(), KEPT as u64 + 10);
-        assert_eq!(log.after(0).next().unwrap().text, "11");
-        let last: Vec<_> = log.after(log.newest() - 2).map(|e| e.text.clone()).collect();
+        assert_eq!(log.after(0).next().unwrap().text.to_string(), "11");
+        let last: Vec<_> = log.after(log.newest() - 2).map(|e| e.text.to_string()).collect();
         assert_eq!(last, ["4105", "4106"]);
         assert_eq!(log.after(log.newest()).count(), 0);
     }

@@ -373,8 +373,12 @@ impl Core {
                 }
                 evpn::Output::Dataplane(change) => out.push(Output::Dataplane(change)),
                 evpn::Output::Event(event) => {
-                    let level = if event.is_alert() { Level::Warn } else { Level::Info };
-                    self.log.push(now, Kind::Mac, level, About::from(&event), event.to_string());
+                    let level = match event.kind {
+                        _ if event.is_alert() => Level::Warn,
+                        evpn::EventKind::Learned(..) | evpn::EventKind::Gone(..) => Level::Debug,
+                        _ => Level::Info,
+                    };
+                    self.log.push(now, Kind::Mac, level, About::from(&event), event);
                 }
             }
         }
