@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
 use evpnd::control::view::*;
-use evpnd::control::{Call, EventsQuery, Page, Reply, Request, RoutesQuery, bind, serve};
+use evpnd::control::{Call, ClearMac, EventsQuery, Page, Reply, Request, RoutesQuery, bind, serve};
 use tokio::sync::mpsc;
 use types::Vni;
 
@@ -147,6 +147,7 @@ fn route(n: u64) -> RouteView {
 
 fn answer(request: Request) -> Reply {
     match request {
+        Request::ClearMac(ClearMac { vni, mac }) => Reply::Done(format!("cleared {mac} in {vni}")),
         Request::ShowNeighbors => Reply::Neighbors(vec![
             neighbor("10.0.0.10", SessionState::Established),
             neighbor("2001:db8::11", SessionState::Active),
@@ -177,6 +178,7 @@ fn answer(request: Request) -> Reply {
                     interface: Some("tap1".into()),
                     sequence: 0,
                     sticky: true,
+                    duplicate: false,
                 },
                 MacView {
                     vni: 22001,
@@ -187,6 +189,7 @@ fn answer(request: Request) -> Reply {
                     interface: None,
                     sequence: 12,
                     sticky: false,
+                    duplicate: false,
                 },
             ],
             next: None,
@@ -323,8 +326,8 @@ fn the_other_tables() {
     let daemon = Daemon::start("tables");
     assert_eq!(
         daemon.show(&["show", "macs"]),
-        "  VNI  MAC                SOURCE  BEHIND      SEQUENCE  STICKY  ADDRESSES
-22001  02:00:00:00:00:01  local   tap1               0  yes     10.1.0.1,2001:db8::1
+        "  VNI  MAC                SOURCE  BEHIND      SEQUENCE  STATE   ADDRESSES
+22001  02:00:00:00:00:01  local   tap1               0  sticky  10.1.0.1,2001:db8::1
 22001  02:00:00:00:00:02  remote  10.0.0.102        12  -       -
 "
     );

@@ -7,7 +7,7 @@ use types::Time;
 
 use super::Agent;
 use crate::control::view::{DataplaneView, EventView, SummaryView};
-use crate::control::{Call, LocalKind, LocalRoute, Reply, Request};
+use crate::control::{Call, ClearMac, LocalKind, LocalRoute, Reply, Request};
 use crate::core::events::{Event, Level};
 use crate::evpn::{ManualKind, ManualRoute};
 
@@ -53,6 +53,13 @@ impl Agent {
                 Ok(false) => Reply::Error("there is no such route made by hand".to_owned()),
                 Err(error) => Reply::Error(error.to_string()),
             },
+            Request::ClearMac(ClearMac { vni, mac }) => {
+                if self.core.clear_duplicate(vni, mac, now, &mut self.out) {
+                    Reply::Done(format!("{mac} in VNI {vni} is no longer held as a duplicate"))
+                } else {
+                    Reply::Error(format!("{mac} in VNI {vni} is not held as a duplicate"))
+                }
+            }
             Request::Reload => match self.reload() {
                 Ok(summary) => Reply::Done(format!("configuration read again: {summary}")),
                 Err(error) => Reply::Error(format!("reload refused, nothing changed: {error:#}")),

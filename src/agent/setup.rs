@@ -18,6 +18,7 @@ pub(super) fn core_config(config: &Config) -> CoreConfig {
         neighbours: config.bgp.neighbors.iter().map(|n| neighbour(config, n)).collect(),
         dynamic: config.bgp.dynamic_neighbors.iter().map(|d| dynamic(config, d)).collect(),
         mac_vrfs: config.l2vnis.iter().map(|v| mac_vrf(config, v)).collect(),
+        duplicate_macs: config.duplicate_macs,
     }
 }
 

@@ -66,6 +66,9 @@ Examples:
   evpnd explain 10.1.0.5 --vni 22001
   evpnd explain 10.0.0.0/24 --json")]
     Explain(ExplainArgs),
+    /// Release a MAC that is held as a duplicate because it kept moving
+    #[command(after_help = "Example:\n  evpnd clear mac 02:00:5e:10:00:01 --vni 22001")]
+    Clear(ClearArgs),
     /// Show what happened lately: sessions, routes, MAC moves, the dataplane
     #[command(after_help = "\
 Examples:
@@ -200,6 +203,26 @@ pub(super) struct ExplainArgs {
     pub(super) json: Json,
     #[command(flatten)]
     pub(super) socket: Socket,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ClearArgs {
+    #[command(subcommand)]
+    pub(super) what: ClearWhat,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ClearWhat {
+    /// A MAC
+    Mac {
+        /// The MAC
+        mac: MacAddr,
+        /// In this VNI
+        #[arg(long, value_name = "N", value_parser = vni)]
+        vni: Vni,
+        #[command(flatten)]
+        socket: Socket,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -15,8 +15,10 @@ use anyhow::Result;
 use clap::Parser;
 
 use crate::config::{Config, ConfigErrors};
-use crate::control::{Client, ClientError, EventsQuery, ExplainQuery, LocalKind, LocalRoute, Reply, Request};
-use args::{Cli, Command, RouteCommand, RouteCommon, RouteKind};
+use crate::control::{
+    ClearMac, Client, ClientError, EventsQuery, ExplainQuery, LocalKind, LocalRoute, Reply, Request,
+};
+use args::{ClearArgs, ClearWhat, Cli, Command, RouteCommand, RouteCommon, RouteKind};
 
 /// Runs the command that the arguments of this process name. `run` is the daemon: it is given the configuration and
 /// the file it came from, and returns when it has been told to stop.
@@ -62,6 +64,9 @@ fn command(command: Command, run: fn(Config, PathBuf) -> Result<()>, out: &mut d
         Command::Explain(args) => {
             let request = Request::Explain(ExplainQuery { target: args.target, vni: args.vni });
             show::once(&request, args.json.json, &mut Client::connect(&args.socket.socket)?, out)
+        }
+        Command::Clear(ClearArgs { what: ClearWhat::Mac { mac, vni, socket } }) => {
+            tell(&mut Client::connect(&socket.socket)?, &Request::ClearMac(ClearMac { vni, mac }), out)
         }
         Command::Events(args) => {
             let query = EventsQuery { follow: args.follow };

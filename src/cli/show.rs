@@ -303,7 +303,7 @@ const MACS: &[(&str, Align)] = &[
     ("SOURCE", Left),
     ("BEHIND", Left),
     ("SEQUENCE", Right),
-    ("STICKY", Left),
+    ("STATE", Left),
     ("ADDRESSES", Left),
 ];
 
@@ -314,7 +314,12 @@ fn mac(m: &MacView) -> Row {
         m.source.as_str().to_owned(),
         m.interface.clone().unwrap_or_else(|| or_dash(m.vtep)),
         m.sequence.to_string(),
-        if m.sticky { "yes" } else { "-" }.to_owned(),
+        match (m.duplicate, m.sticky) {
+            (true, _) => "duplicate",
+            (false, true) => "sticky",
+            (false, false) => "-",
+        }
+        .to_owned(),
         list(&m.ips),
     ]
 }

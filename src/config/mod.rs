@@ -32,7 +32,7 @@ use types::Vni;
 pub(crate) use error::io_text;
 pub use error::{ConfigErrors, Problem};
 
-pub use crate::evpn::{ImportRt, auto_export as auto_rt};
+pub use crate::evpn::{DuplicateDetection, ImportRt, auto_export as auto_rt};
 
 /// The UDP port of VXLAN (RFC 7348 §5).
 pub const VXLAN_PORT: u16 = 4789;
@@ -52,6 +52,8 @@ pub struct Config {
     pub dataplane: Dataplane,
     /// The L2 VNIs (MAC-VRFs), in order of VNI.
     pub l2vnis: Vec<L2Vni>,
+    /// When a MAC that keeps moving is a duplicate (RFC 7432 §15.1).
+    pub duplicate_macs: DuplicateDetection,
     /// How the running daemon is talked to.
     pub control: Control,
 }

@@ -17,6 +17,7 @@ use super::{
     BGP_PORT, Bgp, Config, Control, DEFAULT_SOCKET, Dataplane, DynamicNeighbor, Kernel, Neighbor, OnExit,
     Router, VXLAN_PORT,
 };
+use crate::evpn::DuplicateDetection;
 
 /// AS_TRANS (RFC 6793): stands for a four-octet AS number towards those who know only two, and is nobody's own.
 const AS_TRANS: u32 = 23456;
@@ -61,6 +62,7 @@ fn root<'a>(document: &'a Document<'a>, table: &'a DeTable<'a>, dir: &Path) -> O
     let bgp = root.section("bgp");
     let dataplane = root.section("dataplane");
     let l2vni = root.sections("l2vni");
+    let duplicate_macs = root.section("duplicate-macs");
     root.not_yet("l3vni");
     root.not_yet("clients");
     let control = root.section("control");
@@ -73,9 +75,10 @@ fn root<'a>(document: &'a Document<'a>, table: &'a DeTable<'a>, dir: &Path) -> O
     let (asn, router_id) = router.map_or((1, None), |r| (r.asn, Some(r.router_id)));
     let bgp = read_bgp(bgp, asn, router_id, vtep, dir);
     let l2vnis = l2vnis(l2vni, asn, router_id.unwrap_or(Ipv4Addr::UNSPECIFIED));
+    let duplicate_macs = read_duplicate_macs(duplicate_macs);
     let control = read_control(control);
-    let (router, bgp, dataplane, l2vnis, control) = (router?, bgp?, dataplane?, l2vnis?, control?);
-    Some(Config { router, bgp, dataplane, l2vnis, control })
+    let (router, bgp, dataplane, l2vnis) = (router?, bgp?, dataplane?, l2vnis?);
+    Some(Config { router, bgp, dataplane, l2vnis, duplicate_macs: duplicate_macs?, control: control? })
 }
 
 fn read_router(mut s: Section<'_>, vtep: Option<IpAddr>, vtep_is_known: bool) -> Option<Router> {
@@ -247,6 +250,19 @@ fn read_kernel(mut s: Section<'_>, l2vnis: &[Section<'_>]) -> Option<Kernel> {
         vxlan_prefix: vxlan_prefix?,
         manage_devices: manage_devices?,
     })
+}
+
+/// `[duplicate-macs]`: RFC 7432 §15.1, whose N and M are the defaults.
+fn read_duplicate_macs(mut s: Section<'_>) -> Option<DuplicateDetection> {
+    let default = DuplicateDetection::default();
+    let moves = or(s.get("moves"), default.moves, |value| value.integer(0..=1000));
+    let window =
+        or(s.get("window"), default.window, |value| value.integer(1..=86_400).map(Duration::from_secs));
+    let recover_after = or(s.get("recover-after"), default.recover_after, |value| {
+        value.integer(0..=604_800).map(|s: u64| (s > 0).then(|| Duration::from_secs(s)))
+    });
+    s.finish();
+    Some(DuplicateDetection { moves: moves?, window: window?, recover_after: recover_after? })
 }
 
 fn read_control(mut s: Section<'_>) -> Option<Control> {

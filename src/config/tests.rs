@@ -67,6 +67,11 @@ advertise-macs = false
 arp-suppression = false
 [[l2vni]]
 vni = 7
+[duplicate-macs]
+moves = 3
+window = 60
+recover-after = 600
+
 [control]
 socket = "evpnd.sock"
 "#;
@@ -136,6 +141,7 @@ fn the_least_there_can_be() {
                 manage_devices: true,
             }),
             l2vnis: vec![],
+            duplicate_macs: DuplicateDetection::default(),
             control: Control { socket: DEFAULT_SOCKET.into() },
         }
     );
@@ -145,6 +151,12 @@ fn the_least_there_can_be() {
 #[test]
 fn everything_there_can_be() {
     let config = good(EVERYTHING);
+    let duplicates = DuplicateDetection {
+        moves: 3,
+        window: Duration::from_secs(60),
+        recover_after: Some(Duration::from_secs(600)),
+    };
+    assert_eq!(config.duplicate_macs, duplicates);
     let options = |remote_asn| PeerOptions {
         remote_asn,
         hops: Hops::Default,

@@ -55,6 +55,8 @@ pub enum Request {
     RouteAdd(LocalRoute),
     /// Withdraw a route made by hand: [`Reply::Done`].
     RouteDel(LocalRoute),
+    /// Treat a duplicate MAC like any other again: [`Reply::Done`].
+    ClearMac(ClearMac),
     /// Read the configuration again: [`Reply::Done`], or [`Reply::Error`] and nothing changed.
     Reload,
 }
@@ -140,6 +142,15 @@ pub struct EventsQuery {
     /// Stay after that, and send what happens from now on.
     #[serde(default)]
     pub follow: bool,
+}
+
+/// Which duplicate MAC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClearMac {
+    /// In this VNI.
+    pub vni: Vni,
+    /// The MAC.
+    pub mac: MacAddr,
 }
 
 /// A route made by hand.

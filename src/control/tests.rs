@@ -151,6 +151,7 @@ fn views_as_scripts_see_them() {
         interface: None,
         sequence: 0,
         sticky: false,
+        duplicate: false,
     };
     let vni = VniView {
         vni: 100,
@@ -188,7 +189,7 @@ fn views_as_scripts_see_them() {
     );
     assert_eq!(
         json(mac),
-        r#"{"vni":100,"mac":"02:00:5e:10:00:01","ips":[],"source":"remote","vtep":"10.0.0.102","interface":null,"sequence":0,"sticky":false}"#
+        r#"{"vni":100,"mac":"02:00:5e:10:00:01","ips":[],"source":"remote","vtep":"10.0.0.102","interface":null,"sequence":0,"sticky":false,"duplicate":false}"#
     );
     assert_eq!(
         json(vni),

@@ -135,6 +135,8 @@ pub struct MacView {
     pub sequence: u32,
     /// It must not move.
     pub sticky: bool,
+    /// It kept moving and is held as a duplicate: neither announced nor installed (RFC 7432 §15.1).
+    pub duplicate: bool,
 }
 
 /// Where a MAC is.

@@ -23,7 +23,7 @@ use bytes::Bytes;
 use dataplane::intent::{Change, Local};
 use types::Time;
 
-use crate::evpn::{Evpn, EvpnConfig, MacVrfConfig};
+use crate::evpn::{DuplicateDetection, Evpn, EvpnConfig, MacVrfConfig};
 use crate::speaker::socket::SocketOptions;
 use events::{About, EventLog, Kind, Level};
 use neighbour::{DynamicConfig, Neighbour, NeighbourConfig, NeighbourId};
@@ -49,6 +49,8 @@ pub struct CoreConfig {
     pub dynamic: Vec<DynamicConfig>,
     /// L2 VNIs.
     pub mac_vrfs: Vec<MacVrfConfig>,
+    /// When a MAC that keeps moving is a duplicate.
+    pub duplicate_macs: DuplicateDetection,
 }
 
 /// Something that happened.
@@ -249,6 +251,7 @@ impl Core {
     }
 
     fn apply(&mut self, config: CoreConfig, now: Time, out: &mut Vec<Output>) {
+        self.evpn.set_duplicate_detection(config.duplicate_macs);
         match self.evpn.configure(config.mac_vrfs.clone(), now) {
             Ok(configured) if configured.needs_replay => self.rib.replay(self.importer),
             Ok(_) => {}

@@ -7,7 +7,7 @@ use bgp::rib::{PeerInfo, PeerKind, Source};
 use bgp::session::{self, ConnId, Direction, Negotiated};
 use bgp::wire::notification::cease;
 use bgp::wire::{RefreshKind, RouteKey};
-use types::Time;
+use types::{MacAddr, Time, Vni};
 
 use super::events::{About, Kind, Level};
 use super::neighbour::{NeighbourConfig, NeighbourId, Up};
@@ -169,6 +169,13 @@ impl Core {
         let removed = self.evpn.remove_manual(route, now)?;
         self.drain_evpn(now, out);
         Ok(removed)
+    }
+
+    /// Treats a duplicate MAC like any other again; false if it is none.
+    pub fn clear_duplicate(&mut self, vni: Vni, mac: MacAddr, now: Time, out: &mut Vec<Output>) -> bool {
+        let cleared = self.evpn.clear(vni, mac, now);
+        self.drain_evpn(now, out);
+        cleared
     }
 
     /// Notes what the dataplane says of itself.

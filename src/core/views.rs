@@ -206,6 +206,7 @@ fn mac_view(m: evpn::MacView) -> MacView {
         interface: m.interface,
         sequence: m.sequence,
         sticky: m.sticky,
+        duplicate: m.frozen,
     }
 }
 

@@ -14,7 +14,7 @@ use dataplane::memory::Memory;
 use dataplane::reconciler::{Config as ReconcilerConfig, Output as PlaneOutput, Reconciler};
 use evpnd::core::neighbour::{DynamicConfig, NeighbourConfig, NeighbourId};
 use evpnd::core::{Core, CoreConfig, Input, Output};
-use evpnd::evpn::MacVrfConfig;
+use evpnd::evpn::{DuplicateDetection, MacVrfConfig};
 use evpnd::speaker::socket::SocketOptions;
 use types::{MacAddr, Time, Vni};
 
@@ -133,6 +133,7 @@ pub(crate) fn node(n: usize, asn: u32) -> CoreConfig {
         neighbours: Vec::new(),
         dynamic: Vec::new(),
         mac_vrfs: Vec::new(),
+        duplicate_macs: DuplicateDetection::default(),
     }
 }
 
