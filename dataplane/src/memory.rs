@@ -30,6 +30,7 @@ pub struct Memory {
     ops: u64,
     fail: BTreeMap<u64, ErrorKind>,
     refuse: Option<ErrorKind>,
+    trespasses: u64,
 }
 
 impl Memory {
@@ -41,6 +42,11 @@ impl Memory {
     /// The rows that stand.
     pub const fn rows(&self) -> &Rows {
         &self.rows
+    }
+
+    /// Ops that went over what is not ours: a static entry on a port, a row of somebody else. It must be none.
+    pub const fn trespasses(&self) -> u64 {
+        self.trespasses
     }
 
     /// Ops applied so far.
@@ -57,30 +63,40 @@ impl Memory {
     /// A frame from this MAC comes in on a local port. As in the kernel's bridge, that takes over a remote row for
     /// it unless that one is sticky. False if it was not learned: there is no device, or a fixed row is in the way.
     pub fn learn(&mut self, vni: Vni, mac: MacAddr, interface: &str) -> bool {
-        if self.rows.device(vni).is_none() || self.foreign.contains(&(vni, mac)) {
+        let fixed = self.locals.get(&(vni, mac)).is_some_and(|(_, sticky)| *sticky)
+            || self.foreign.contains(&(vni, mac))
+            || matches!(self.rows.get(&Key::Mac(vni, mac)), Some(Row::Mac(_, _, Some(r))) if r.sticky);
+        if fixed || self.rows.device(vni).is_none() {
             return false;
-        }
-        match self.rows.get(&Key::Mac(vni, mac)) {
-            Some(Row::Mac(_, _, Some(remote))) if remote.sticky => return false,
-            Some(_) => {
-                self.rows.insert(Row::Mac(vni, mac, None));
-            }
-            None => {}
         }
         self.local(vni, mac, interface, false);
         true
     }
 
-    /// An operator puts a static entry for this MAC on a local port.
-    pub fn add_static(&mut self, vni: Vni, mac: MacAddr, interface: &str) {
-        self.local(vni, mac, interface, true);
+    /// An operator puts a static entry for this MAC on a local port. False if there is no device.
+    pub fn add_static(&mut self, vni: Vni, mac: MacAddr, interface: &str) -> bool {
+        let there = self.rows.device(vni).is_some();
+        if there {
+            self.foreign.remove(&(vni, mac));
+            self.local(vni, mac, interface, true);
+        }
+        there
     }
 
+    /// The bridge has one entry for a MAC: of a remote row in its place, only the VXLAN device's half is left.
     fn local(&mut self, vni: Vni, mac: MacAddr, interface: &str, sticky: bool) {
+        if self.rows.contains(&Key::Mac(vni, mac)) {
+            self.rows.insert(Row::Mac(vni, mac, None));
+        }
         let new = (Arc::from(interface), sticky);
         if self.locals.insert((vni, mac), new.clone()).as_ref() != Some(&new) {
             self.event(Fact::Local { vni, mac, interface: new.0, sticky });
         }
+    }
+
+    /// The addresses of local hosts in a VNI, in order, with their MACs.
+    pub fn neighbours(&self, vni: Vni) -> impl Iterator<Item = (IpAddr, MacAddr)> + '_ {
+        self.neighbours.iter().filter(move |((v, _), _)| *v == vni).map(|((_, ip), (mac, _))| (*ip, *mac))
     }
 
     /// A local MAC ages out, or its port goes.
@@ -90,8 +106,10 @@ impl Memory {
         }
     }
 
-    /// Somebody else installs a row for this MAC.
+    /// Somebody else installs a row for this MAC, in the place of whatever is there.
     pub fn add_foreign(&mut self, vni: Vni, mac: MacAddr) {
+        self.rows.remove(&Key::Mac(vni, mac));
+        self.locals.remove(&(vni, mac));
         self.foreign.insert((vni, mac));
         self.event(Fact::Foreign(vni, mac));
     }
@@ -132,9 +150,7 @@ impl Memory {
     /// Somebody removes a row of ours; [`Key::Vni`]: deletes the bridge with all that is in it.
     pub fn drop_row(&mut self, key: &Key) {
         if let Key::Vni(vni) = *key {
-            self.rows.remove_vni(vni);
-            self.locals.retain(|(v, _), _| *v != vni);
-            self.neighbours.retain(|(v, _), _| *v != vni);
+            self.forget(vni);
             self.foreign.retain(|(v, _)| *v != vni);
             self.event(Fact::Device(vni));
         } else if self.rows.remove(key) {
@@ -161,6 +177,13 @@ impl Memory {
     pub fn overrun(&mut self) {
         self.events.clear();
         self.lost = true;
+    }
+
+    /// A bridge goes, with its ports and what they know.
+    fn forget(&mut self, vni: Vni) {
+        self.rows.remove_vni(vni);
+        self.locals.retain(|(v, _), _| *v != vni);
+        self.neighbours.retain(|(v, _), _| *v != vni);
     }
 
     fn event(&mut self, fact: Fact) {
@@ -192,7 +215,8 @@ impl Memory {
             Op::Put(row) => {
                 match row {
                     Row::Mac(_, mac, _) => {
-                        self.locals.remove(&(vni, *mac));
+                        let fixed = self.locals.remove(&(vni, *mac)).is_some_and(|(_, sticky)| sticky);
+                        self.trespasses += u64::from(fixed || self.foreign.contains(&(vni, *mac)));
                     }
                     Row::Neighbour(_, ip, _) => {
                         self.neighbours.remove(&(vni, *ip));
@@ -205,9 +229,7 @@ impl Memory {
                 self.rows.remove(&key);
             }
             Op::Remove(_) => {
-                self.rows.remove_vni(vni);
-                self.locals.retain(|(v, _), _| *v != vni);
-                self.neighbours.retain(|(v, _), _| *v != vni);
+                self.forget(vni);
             }
         }
         Outcome::Done

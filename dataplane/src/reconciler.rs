@@ -8,7 +8,8 @@
 //! Two rules about MACs that are both remote and local:
 //! - When the bridge learns a MAC on a local port over a row of ours, the host has moved here. The row is not put
 //!   back (that would fight the bridge); [`Local::MacSeen`] goes up, and what comes down next decides.
-//! - A later [`Change::PutMac`] for it means the host moved away: it replaces the bridge's entry.
+//! - A later [`Change::PutMac`] for it means the host moved away: it replaces the bridge's entry. If a
+//!   [`Change::DelMac`] comes before that was written, the bridge still has it, and [`Local::MacSeen`] goes up again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -147,6 +148,46 @@ struct Seen {
     neighbours: HashMap<IpAddr, LocalNeighbour, RandomState>,
 }
 
+impl LocalMac {
+    fn is_at(&self, other: &Self) -> bool {
+        self.interface == other.interface && self.sticky == other.sticky
+    }
+
+    fn seen(&self, vni: Vni, mac: MacAddr) -> Local {
+        Local::MacSeen { vni, mac, interface: self.interface.to_string(), sticky: self.sticky }
+    }
+}
+
+impl Seen {
+    /// What to tell upwards of a VNI that looks like this and looked like `before`.
+    fn changes(&self, before: &Self, vni: Vni) -> Vec<Local> {
+        let mut told = Vec::new();
+        if self.ready != before.ready {
+            told.push(Local::VniReady(vni, self.ready));
+        }
+        let known = |mac, local: &LocalMac| before.macs.get(mac).is_some_and(|old| old.is_at(local));
+        let new = self.macs.iter().filter(|(mac, local)| !known(mac, local));
+        let gone = before.macs.keys().filter(|mac| !self.macs.contains_key(*mac));
+        let mut macs: Vec<_> = new
+            .map(|(mac, local)| (*mac, local.seen(vni, *mac)))
+            .chain(gone.map(|mac| (*mac, Local::MacGone { vni, mac: *mac })))
+            .collect();
+        macs.sort_unstable_by_key(|(mac, _)| *mac);
+        told.extend(macs.into_iter().map(|(_, local)| local));
+
+        let known = |ip, mac| before.neighbours.get(ip).is_some_and(|old| old.mac == mac);
+        let new = self.neighbours.iter().filter(|(ip, n)| !known(*ip, n.mac));
+        let gone = before.neighbours.keys().filter(|ip| !self.neighbours.contains_key(*ip));
+        let mut ips: Vec<_> = new
+            .map(|(ip, n)| (*ip, Local::NeighbourSeen { vni, ip: *ip, mac: n.mac }))
+            .chain(gone.map(|ip| (*ip, Local::NeighbourGone { vni, ip: *ip })))
+            .collect();
+        ips.sort_unstable_by_key(|(ip, _)| *ip);
+        told.extend(ips.into_iter().map(|(_, local)| local));
+        told
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Retry {
     attempts: u32,
@@ -161,6 +202,8 @@ pub struct Reconciler<B> {
     intent: Intent,
     installed: Rows,
     seen: BTreeMap<Vni, Seen>,
+    /// What changes of the intent give to tell upwards.
+    untold: Vec<Local>,
     /// VNIs whose devices are to be put or removed.
     dirty_vnis: BTreeSet<Vni>,
     /// Rows to plan; may hold a key twice. Taken from the end: what is newest goes first.
@@ -189,6 +232,7 @@ impl<B: Backend> Reconciler<B> {
             intent: Intent::new(),
             installed: Rows::default(),
             seen: BTreeMap::new(),
+            untold: Vec::new(),
             dirty_vnis: BTreeSet::new(),
             dirty: Vec::new(),
             touched: BTreeMap::new(),
@@ -217,6 +261,28 @@ impl<B: Backend> Reconciler<B> {
                     local.superseded = true;
                 }
             }
+            Change::DelMac(vni, mac) => {
+                // It was given up for a place that is gone before our row took the bridge's entry.
+                if let Some(local) = self.seen.get_mut(&vni).and_then(|s| s.macs.get_mut(&mac))
+                    && std::mem::take(&mut local.superseded)
+                {
+                    self.untold.push(local.seen(vni, mac));
+                }
+            }
+            Change::DelNeighbour(vni, ip) => {
+                if let Some(local) = self.seen.get_mut(&vni).and_then(|s| s.neighbours.get_mut(&ip))
+                    && std::mem::take(&mut local.superseded)
+                {
+                    self.untold.push(Local::NeighbourSeen { vni, ip, mac: local.mac });
+                }
+            }
+            // Whoever configures it again starts from nothing, and so must what we tell. That it is gone is told too,
+            // for the case that the new one has heard of it already.
+            Change::DelVni(vni) => {
+                if let Some(seen) = self.seen.remove(&vni) {
+                    self.untold.extend(Seen::default().changes(&seen, vni));
+                }
+            }
             Change::Settled if !self.intent.settled() => self.resync(),
             _ => {}
         }
@@ -237,6 +303,7 @@ impl<B: Backend> Reconciler<B> {
     /// Does a bounded piece of the work there is. Call again at [`Self::deadline`], after changes, and when the
     /// backend has events.
     pub fn handle(&mut self, now: Time, out: &mut Vec<Output>) {
+        out.extend(self.untold.drain(..).map(Output::Local));
         self.take_events(out);
         let hold = self.hold;
         if hold.is_some_and(|hold| now < hold.at) {
@@ -259,6 +326,9 @@ impl<B: Backend> Reconciler<B> {
     /// When [`Self::handle`] wants to be called next, if nothing happens before: `now` or earlier while there is
     /// work left.
     pub fn deadline(&self) -> Time {
+        if !self.untold.is_empty() {
+            return Time::ZERO;
+        }
         if let Some(hold) = self.hold {
             return hold.at;
         }
@@ -416,11 +486,7 @@ impl<B: Backend> Reconciler<B> {
                 self.touched.entry(vni).or_default().insert(Key::Mac(vni, mac));
             }
             Fact::Local { vni, mac, interface, sticky } => self.local(vni, mac, interface, sticky, out),
-            Fact::Foreign(vni, mac) => {
-                if let Some(seen) = self.seen.get_mut(&vni) {
-                    seen.foreign.insert(mac);
-                }
-            }
+            Fact::Foreign(vni, mac) => self.foreign(vni, mac, out),
             Fact::MacGone(vni, mac) => self.mac_gone(vni, mac, out),
             Fact::Neighbour { vni, ip, mac, fixed } => self.neighbour(vni, ip, mac, fixed, out),
             Fact::NeighbourGone(vni, ip) => {
@@ -441,8 +507,16 @@ impl<B: Backend> Reconciler<B> {
         if old.as_ref().is_some_and(|o| o.interface == new.interface && o.sticky == sticky && !o.superseded) {
             return;
         }
-        let interface = new.interface.to_string();
-        out.push(Output::Local(Local::MacSeen { vni, mac, interface, sticky }));
+        out.push(Output::Local(new.seen(vni, mac)));
+    }
+
+    /// Somebody else's row: the bridge has one entry for a MAC, so that it is on no local port any more.
+    fn foreign(&mut self, vni: Vni, mac: MacAddr, out: &mut Vec<Output>) {
+        let Some(seen) = self.seen.get_mut(&vni) else { return };
+        seen.foreign.insert(mac);
+        if seen.macs.remove(&mac).is_some() {
+            out.push(Output::Local(Local::MacGone { vni, mac }));
+        }
     }
 
     fn mac_gone(&mut self, vni: Vni, mac: MacAddr, out: &mut Vec<Output>) {
@@ -538,9 +612,7 @@ impl<B: Backend> Reconciler<B> {
                 }
                 Fact::Foreign(vni, mac) => {
                     overtaken = true;
-                    if let Some(seen) = self.seen.get_mut(&vni) {
-                        seen.foreign.insert(mac);
-                    }
+                    self.foreign(vni, mac, out);
                 }
                 other => self.event(other, out),
             }
@@ -649,42 +721,17 @@ impl<B: Backend> Reconciler<B> {
     /// Tells upwards how what is seen now differs from what was seen before.
     fn merge_seen(&mut self, vni: Vni, mut now: Seen, out: &mut Vec<Output>) {
         let before = self.seen.remove(&vni).unwrap_or_default();
-        if now.ready != before.ready {
-            out.push(Output::Local(Local::VniReady(vni, now.ready)));
-        }
-        let mut told = Vec::new();
         for (mac, local) in &mut now.macs {
-            match before.macs.get(mac) {
-                Some(old) if old.interface == local.interface && old.sticky == local.sticky => {
-                    local.superseded = old.superseded;
-                }
-                _ => told.push((
-                    *mac,
-                    Local::MacSeen {
-                        vni,
-                        mac: *mac,
-                        interface: local.interface.to_string(),
-                        sticky: local.sticky,
-                    },
-                )),
+            if let Some(old) = before.macs.get(mac).filter(|old| old.is_at(local)) {
+                local.superseded = old.superseded;
             }
         }
-        let gone = before.macs.keys().filter(|mac| !now.macs.contains_key(*mac));
-        told.extend(gone.map(|mac| (*mac, Local::MacGone { vni, mac: *mac })));
-        told.sort_unstable_by_key(|(mac, _)| *mac);
-        out.extend(told.into_iter().map(|(_, local)| Output::Local(local)));
-
-        let mut told = Vec::new();
         for (ip, neighbour) in &mut now.neighbours {
-            match before.neighbours.get(ip) {
-                Some(old) if old.mac == neighbour.mac => neighbour.superseded = old.superseded,
-                _ => told.push((*ip, Local::NeighbourSeen { vni, ip: *ip, mac: neighbour.mac })),
+            if let Some(old) = before.neighbours.get(ip).filter(|old| old.mac == neighbour.mac) {
+                neighbour.superseded = old.superseded;
             }
         }
-        let gone = before.neighbours.keys().filter(|ip| !now.neighbours.contains_key(*ip));
-        told.extend(gone.map(|ip| (*ip, Local::NeighbourGone { vni, ip: *ip })));
-        told.sort_unstable_by_key(|(ip, _)| *ip);
-        out.extend(told.into_iter().map(|(_, local)| Output::Local(local)));
+        out.extend(now.changes(&before, vni).into_iter().map(Output::Local));
         self.seen.insert(vni, now);
     }
 
@@ -821,7 +868,8 @@ impl<B: Backend> Reconciler<B> {
 
     /// May this key be written? Not over rows of others, and not over a host that has just moved here.
     fn allowed(&mut self, key: &Key, now: Time, errors: &mut Vec<Error>) -> bool {
-        let Some(seen) = self.seen.get(&key.vni()) else { return true };
+        // Not seen yet: what stands there may be another's. The look at the VNI that is due brings the key back.
+        let Some(seen) = self.seen.get(&key.vni()) else { return false };
         let conflict = match key {
             Key::Mac(_, mac) if seen.foreign.contains(mac) => {
                 self.installed.remove(key);

@@ -222,6 +222,58 @@ fn a_host_that_moves_here_is_told_and_not_fought() {
 }
 
 #[test]
+fn a_host_given_up_for_a_place_that_is_gone_again_is_told_once_more() {
+    let interface = "veth1".to_owned();
+    let seen = [Output::Local(Local::MacSeen { vni: vni(1), mac: mac(7), interface, sticky: false })];
+    let mut node = Node::with(&base());
+    node.r.backend_mut().learn(vni(1), mac(7), "veth1");
+    assert_eq!(node.quiet(), seen);
+    // Both before anything could be written.
+    node.change(&[Change::PutMac(vni(1), mac(7), to(1)), Change::DelMac(vni(1), mac(7))]);
+    assert_eq!(node.quiet(), seen);
+    assert_eq!(node.r.backend().locals(vni(1)).count(), 1);
+    // The write fails, and the other place is gone before it is tried again.
+    node.r.backend_mut().fail_op(0, ErrorKind::Other);
+    node.change(&[Change::PutMac(vni(1), mac(7), to(1))]);
+    node.quiet();
+    node.change(&[Change::DelMac(vni(1), mac(7))]);
+    assert_eq!(node.quiet(), seen);
+    node.change(&[Change::DelMac(vni(1), mac(7))]);
+    assert_eq!(node.quiet(), [], "nothing to say twice");
+}
+
+#[test]
+fn a_vni_that_is_configured_anew_is_told_of_everything_again() {
+    let ip = vtep(60);
+    let mut node = Node::with(&base());
+    node.r.backend_mut().learn(vni(1), mac(7), "veth1");
+    node.r.backend_mut().add_neighbour(vni(1), ip, mac(7), false);
+    node.quiet();
+    let locals = |out: Vec<Output>| -> Vec<Local> {
+        out.into_iter().filter_map(|o| if let Output::Local(l) = o { Some(l) } else { None }).collect()
+    };
+    let gone = [
+        Local::VniReady(vni(1), false),
+        Local::MacGone { vni: vni(1), mac: mac(7) },
+        Local::NeighbourGone { vni: vni(1), ip },
+    ];
+    let there = [
+        Local::VniReady(vni(1), true),
+        Local::MacSeen { vni: vni(1), mac: mac(7), interface: "veth1".into(), sticky: false },
+        Local::NeighbourSeen { vni: vni(1), ip, mac: mac(7) },
+    ];
+    // So quickly that the devices are never taken away.
+    node.change(&[Change::DelVni(vni(1)), Change::PutVni(l2(1))]);
+    assert_eq!(locals(node.quiet()), [&gone[..], &there[..]].concat());
+    // Taking them away fails at first.
+    node.r.backend_mut().fail_op(0, ErrorKind::Other);
+    node.change(&[Change::DelVni(vni(1))]);
+    assert_eq!(locals(node.quiet()), gone);
+    node.change(&[Change::PutVni(l2(1))]);
+    assert_eq!(locals(node.quiet()), there);
+}
+
+#[test]
 fn a_local_mac_that_ages_out_makes_room_for_the_remote_one() {
     let mut node = Node::with(&base());
     node.r.backend_mut().learn(vni(1), mac(1), "veth1");
@@ -249,6 +301,33 @@ fn rows_of_others_survive_and_are_reported() {
     node.quiet();
     assert!(node.has(Key::Mac(vni(1), mac(9))).is_some());
     assert!(node.r.status().in_sync);
+}
+
+#[test]
+fn a_local_host_that_somebody_pins_elsewhere_is_local_no_longer() {
+    let mut node = Node::with(&base());
+    node.r.backend_mut().learn(vni(1), mac(9), "veth9");
+    node.quiet();
+    node.r.backend_mut().add_foreign(vni(1), mac(9));
+    assert_eq!(node.quiet(), [Output::Local(Local::MacGone { vni: vni(1), mac: mac(9) })]);
+    node.change(&[Change::PutMac(vni(1), mac(9), to(1))]);
+    node.quiet();
+    assert_eq!(node.r.backend().trespasses(), 0);
+}
+
+#[test]
+fn what_is_not_ours_survives_a_vni_that_is_configured_anew() {
+    let mut node = Node::with(&base());
+    node.r.backend_mut().add_foreign(vni(1), mac(9));
+    node.r.backend_mut().add_static(vni(1), mac(8), "veth8");
+    node.quiet();
+    let again = [Change::DelVni(vni(1))].into_iter().chain(base());
+    let again: Vec<_> =
+        again.chain([Change::PutMac(vni(1), mac(9), to(1)), Change::PutMac(vni(1), mac(8), to(1))]).collect();
+    node.change(&again);
+    node.quiet();
+    assert_eq!(node.r.backend().trespasses(), 0);
+    assert_eq!(node.r.status().failing, 2);
 }
 
 #[test]
@@ -472,6 +551,7 @@ proptest! {
         }
         prop_assert_eq!(node.r.backend().rows(), &standing(node.r.intent().rows()));
         prop_assert_eq!(node.r.backend().foreign(), &foreign);
+        prop_assert_eq!(node.r.backend().trespasses(), 0);
         prop_assert!(node.r.status().in_sync, "{:?}", node.r.status());
         let ops = node.r.backend().ops();
         node.after(61);
