@@ -48,11 +48,20 @@ impl Dice {
 /// What happens on the wire, at its time.
 #[derive(Debug)]
 enum Happening {
-    Accept { from: usize, to: usize, neighbour: NeighbourId, generation: u64 },
-    Refused { node: usize, neighbour: NeighbourId, generation: u64 },
-    Connected { node: usize, neighbour: NeighbourId, conn: ConnId, generation: u64 },
+    Accept { attempt: Attempt, to: usize },
+    Refused { attempt: Attempt },
+    Connected { attempt: Attempt, conn: ConnId },
     Octets { conn: ConnId, data: Bytes },
     Closed { conn: ConnId },
+}
+
+/// A connection that a node opens. A number is used once, and so an attempt that was given up, or is of an earlier
+/// life of the node, is known by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Attempt {
+    node: usize,
+    neighbour: NeighbourId,
+    number: u64,
 }
 
 #[derive(Debug)]
@@ -83,10 +92,17 @@ impl Ord for Scheduled {
 #[derive(Debug)]
 struct End {
     node: usize,
-    /// The other end; the same number is gone once either side has let go.
+    /// The node of the other end.
+    peer: usize,
+    /// The other end; gone once that side has let go.
     other: ConnId,
     /// Octets the node's reader has not taken, while it is stalled.
     held: Vec<Bytes>,
+    /// Octets on their way here that the network does not let through. As with TCP they are not lost: they come when
+    /// the network is mended, if both sides still stand.
+    stuck: Vec<Bytes>,
+    /// When the last thing sent here arrives; nothing overtakes it.
+    last: Time,
 }
 
 /// A node: alive, or only what its dataplane kept.
@@ -95,10 +111,12 @@ pub(crate) struct Node {
     pub(crate) config: CoreConfig,
     core: Option<Core>,
     plane: Option<Reconciler<Memory>>,
-    /// Counts starts: what was on its way to an earlier life does not reach a later one.
-    generation: u64,
+    /// The connections it is opening.
+    attempts: BTreeMap<NeighbourId, u64>,
     /// It does not read what comes.
     stalled: bool,
+    /// The last event of its log that is in the story.
+    told: u64,
 }
 
 /// The network.
@@ -110,11 +128,16 @@ pub(crate) struct Net {
     queue: BinaryHeap<Reverse<Scheduled>>,
     order: u64,
     next_conn: u64,
+    next_attempt: u64,
+    /// At most so many microseconds are added to what a pipe takes, anew for each write.
+    pub(crate) jitter: usize,
     /// Pairs of nodes between which nothing arrives.
     cut: Vec<(usize, usize)>,
     pub(crate) dice: Dice,
     /// Octets that crossed a pipe: two runs of one seed agree on it.
     pub(crate) octets: u64,
+    /// What happened, line by line, if it is to be told.
+    pub(crate) story: Option<Vec<String>>,
 }
 
 /// The address of node `n`.
@@ -186,15 +209,25 @@ impl Net {
             queue: BinaryHeap::new(),
             order: 0,
             next_conn: 0,
+            next_attempt: 0,
+            jitter: 0,
             cut: Vec::new(),
             dice: Dice::new(seed),
             octets: 0,
+            story: None,
         }
     }
 
     /// Adds a node; its number is its place, which its configuration must know already.
     pub(crate) fn add(&mut self, config: CoreConfig) -> usize {
-        self.nodes.push(Node { config, core: None, plane: None, generation: 0, stalled: false });
+        self.nodes.push(Node {
+            config,
+            core: None,
+            plane: None,
+            attempts: BTreeMap::new(),
+            stalled: false,
+            told: 0,
+        });
         let n = self.nodes.len() - 1;
         self.start(n);
         n
@@ -207,7 +240,8 @@ impl Net {
         let node = &mut self.nodes[n];
         let memory = node.plane.take().map_or_else(Memory::new, |plane| plane.shutdown(false).0);
         node.plane = Some(Reconciler::new(memory, ReconcilerConfig::default()));
-        node.generation += 1;
+        node.attempts.clear();
+        node.told = 0;
         // Everything about time is relative: a node that starts late finds its clock where the others' are.
         node.core = Some(Core::new(node.config.clone(), seed, self.now, &mut out));
         self.perform(n, out);
@@ -217,6 +251,7 @@ impl Net {
     /// Kills a node as SIGKILL would: the kernel closes its connections, the dataplane stays.
     pub(crate) fn kill(&mut self, n: usize) {
         self.nodes[n].core = None;
+        self.nodes[n].attempts.clear();
         let conns: Vec<_> = self.ends.iter().filter(|(_, e)| e.node == n).map(|(&c, _)| c).collect();
         for conn in conns {
             self.close(conn);
@@ -255,10 +290,31 @@ impl Net {
 
     pub(crate) fn mend(&mut self, a: usize, b: usize) {
         self.cut.retain(|pair| *pair != (a.min(b), a.max(b)));
+        self.let_through();
     }
 
     pub(crate) fn mend_all(&mut self) {
         self.cut.clear();
+        self.let_through();
+    }
+
+    /// What was sent again and again arrives at last, or finds that nobody is there any more.
+    fn let_through(&mut self) {
+        let conns: Vec<_> = self
+            .ends
+            .iter()
+            .filter(|(_, end)| !self.severed(end.node, end.peer))
+            .map(|(&conn, end)| (conn, end.other))
+            .collect();
+        for (conn, other) in conns {
+            let stuck = self.ends.get_mut(&conn).map(|e| std::mem::take(&mut e.stuck)).unwrap_or_default();
+            for data in stuck {
+                self.deliver(conn, Happening::Octets { conn, data });
+            }
+            if !self.ends.contains_key(&other) {
+                self.deliver(conn, Happening::Closed { conn });
+            }
+        }
     }
 
     /// Breaks every connection between two nodes; both are told.
@@ -266,7 +322,7 @@ impl Net {
         let conns: Vec<_> = self
             .ends
             .iter()
-            .filter(|(_, e)| e.node == a && self.ends.get(&e.other).is_some_and(|o| o.node == b))
+            .filter(|(_, e)| e.node == a && e.peer == b)
             .map(|(&c, e)| (c, e.other))
             .collect();
         for (one, other) in conns {
@@ -288,6 +344,23 @@ impl Net {
                 self.octets_arrive(conn, data);
             }
         }
+    }
+
+    /// Notes a line of the story.
+    pub(crate) fn tell(&mut self, line: impl FnOnce() -> String) {
+        if let Some(story) = &mut self.story {
+            story.push(format!("{:>12} {}", self.now.as_micros(), line()));
+        }
+    }
+
+    /// Adds what the node's log says since last time.
+    fn tell_events(&mut self, n: usize) {
+        let (Some(story), node) = (&mut self.story, &mut self.nodes[n]) else { return };
+        let Some(core) = &node.core else { return };
+        for event in core.log().after(node.told) {
+            story.push(format!("{:>12} node {n}: {}", event.at.as_micros(), event.text));
+        }
+        node.told = core.log().newest();
     }
 
     fn severed(&self, a: usize, b: usize) -> bool {
@@ -375,6 +448,7 @@ impl Net {
             };
             let quiet = seen.is_empty();
             for output in seen {
+                self.tell(|| format!("node {n} ^ {output:?}"));
                 if let PlaneOutput::Local(local) = output {
                     let mut out = Vec::new();
                     if let Some(core) = &mut self.nodes[n].core {
@@ -390,24 +464,31 @@ impl Net {
     }
 
     fn perform(&mut self, n: usize, out: Vec<Output>) {
+        self.tell_events(n);
         for output in out {
             match output {
                 Output::Connect { neighbour, remote, .. } => self.connect(n, neighbour, remote.ip()),
-                Output::AbortConnect { .. } => {}
+                Output::AbortConnect { neighbour } => {
+                    self.nodes[n].attempts.remove(&neighbour);
+                }
                 Output::Send { conn, data } => {
                     let Some(end) = self.ends.get(&conn) else { continue };
-                    let to = end.other;
-                    let far = self.ends.get(&to).map_or(n, |e| e.node);
-                    if self.severed(n, far) {
-                        // Lost on the way: it counts as written, as the kernel's buffer would take it.
-                        self.input_later(conn, data.len());
+                    let (to, peer) = (end.other, end.peer);
+                    if self.severed(n, peer) {
+                        // It counts as written, as the kernel's buffer would take it.
+                        let octets = data.len();
+                        if let Some(end) = self.ends.get_mut(&to) {
+                            end.stuck.push(data);
+                        }
+                        self.input(n, Input::Written { conn, octets });
                         continue;
                     }
                     self.octets += data.len() as u64;
-                    self.schedule(Self::latency(n, far), Happening::Octets { conn: to, data });
+                    self.deliver(to, Happening::Octets { conn: to, data });
                 }
                 Output::Close { conn } => self.close(conn),
                 Output::Dataplane(change) => {
+                    self.tell(|| format!("node {n} v {change:?}"));
                     if let Some(plane) = &mut self.nodes[n].plane {
                         plane.change(&change);
                     }
@@ -416,73 +497,81 @@ impl Net {
         }
     }
 
-    fn input_later(&mut self, conn: ConnId, octets: usize) {
-        let Some(end) = self.ends.get(&conn) else { return };
-        let node = end.node;
-        let mut out = Vec::new();
-        if let Some(core) = &mut self.nodes[node].core {
-            core.handle(Input::Written { conn, octets }, self.now, &mut out);
-        }
-        self.perform(node, out);
+    /// Sends something to an end of a pipe.
+    fn deliver(&mut self, to: ConnId, what: Happening) {
+        let jitter = if self.jitter == 0 { 0 } else { self.dice.below(self.jitter) as u64 };
+        let Some(end) = self.ends.get_mut(&to) else { return };
+        let takes = Self::latency(end.node, end.peer) + Duration::from_micros(jitter);
+        end.last = end.last.max(self.now + takes);
+        let after = end.last.since(self.now);
+        self.schedule(after, what);
     }
 
     fn close(&mut self, conn: ConnId) {
         let Some(end) = self.ends.remove(&conn) else { return };
-        if let Some(far) = self.ends.get(&end.other).map(|e| e.node)
-            && !self.severed(end.node, far)
-        {
-            self.schedule(Self::latency(end.node, far), Happening::Closed { conn: end.other });
+        if !self.severed(end.node, end.peer) {
+            self.deliver(end.other, Happening::Closed { conn: end.other });
         }
     }
 
     fn connect(&mut self, from: usize, neighbour: NeighbourId, remote: IpAddr) {
-        let generation = self.nodes[from].generation;
+        self.next_attempt += 1;
+        let attempt = Attempt { node: from, neighbour, number: self.next_attempt };
+        self.nodes[from].attempts.insert(neighbour, attempt.number);
         let Some(to) = (0..self.nodes.len()).find(|&n| address(n) == remote) else { return };
-        let delay = Self::latency(from, to);
-        if self.severed(from, to) {
-            // A SYN into nowhere: the session gives up by itself.
-            return;
-        }
-        self.schedule(delay, Happening::Accept { from, to, neighbour, generation });
+        if !self.severed(from, to) {
+            self.schedule(Self::latency(from, to), Happening::Accept { attempt, to });
+        } // Else a SYN into nowhere: the session gives up by itself.
     }
 
-    fn alive(&self, node: usize, generation: u64) -> bool {
-        self.is_up(node) && self.nodes[node].generation == generation
+    /// The attempt is over; false if nobody waits for it any more.
+    fn attempted(&mut self, attempt: Attempt) -> bool {
+        let attempts = &mut self.nodes[attempt.node].attempts;
+        let current = attempts.get(&attempt.neighbour) == Some(&attempt.number);
+        if current {
+            attempts.remove(&attempt.neighbour);
+        }
+        current
     }
 
     fn happen(&mut self, what: Happening) {
         match what {
-            Happening::Accept { from, to, neighbour, generation } => {
+            Happening::Accept { attempt, to } => {
+                let from = attempt.node;
+                if self.severed(from, to) {
+                    return;
+                }
                 let delay = Self::latency(from, to);
                 let now = self.now;
-                let admitted = match &mut self.nodes[to].core {
-                    Some(core) if !self.cut.contains(&(from.min(to), from.max(to))) => {
-                        core.admit(address(from), now)
-                    }
-                    _ => None,
-                };
+                let admitted = self.nodes[to].core.as_mut().and_then(|core| core.admit(address(from), now));
                 let Some((theirs, _)) = admitted else {
-                    self.schedule(delay, Happening::Refused { node: from, neighbour, generation });
+                    self.schedule(delay, Happening::Refused { attempt });
                     return;
                 };
                 let (near, far) = (ConnId(self.next_conn + 1), ConnId(self.next_conn + 2));
                 self.next_conn += 2;
-                self.ends.insert(near, End { node: from, other: far, held: Vec::new() });
-                self.ends.insert(far, End { node: to, other: near, held: Vec::new() });
-                self.schedule(delay, Happening::Connected { node: from, neighbour, conn: near, generation });
+                let end = |node, peer, other| End {
+                    node,
+                    peer,
+                    other,
+                    held: Vec::new(),
+                    stuck: Vec::new(),
+                    last: Time::ZERO,
+                };
+                self.ends.insert(near, end(from, to, far));
+                self.ends.insert(far, end(to, from, near));
+                self.deliver(near, Happening::Connected { attempt, conn: near });
                 self.input(to, Input::Accepted { conn: far, neighbour: theirs });
             }
-            Happening::Refused { node, neighbour, generation } => {
-                if self.alive(node, generation) {
-                    self.input(
-                        node,
-                        Input::ConnectFailed { neighbour, reason: "connection refused".to_owned() },
-                    );
+            Happening::Refused { attempt } => {
+                if self.attempted(attempt) {
+                    let reason = "connection refused".to_owned();
+                    self.input(attempt.node, Input::ConnectFailed { neighbour: attempt.neighbour, reason });
                 }
             }
-            Happening::Connected { node, neighbour, conn, generation } => {
-                if self.alive(node, generation) {
-                    self.input(node, Input::Connected { conn, neighbour });
+            Happening::Connected { attempt, conn } => {
+                if self.attempted(attempt) {
+                    self.input(attempt.node, Input::Connected { conn, neighbour: attempt.neighbour });
                 } else {
                     self.close(conn);
                 }

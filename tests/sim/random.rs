@@ -51,6 +51,10 @@ fn build(seed: u64) -> World {
     }
 }
 
+fn vnis_of(config: &CoreConfig) -> Vec<u32> {
+    config.mac_vrfs.iter().map(|v| v.vni.get()).collect()
+}
+
 /// One disturbance.
 fn disturb(world: &mut World) {
     let net = &mut world.net;
@@ -69,23 +73,39 @@ fn disturb(world: &mut World) {
                         net.memory(*other).age(v, m);
                     }
                 }
-                net.memory(n).learn(v, m, "port0");
+                let learned = net.memory(n).learn(v, m, "port0");
+                net.tell(|| format!("  {m} in VNI {v} speaks at node {n}, learned: {learned}"));
             }
         }
-        45..=59 => net.memory(n).age(v, m),
-        60..=67 => net.reset(n, c),
-        68..=71 => net.cut(n, c),
-        72..=76 => net.mend_all(),
+        45..=59 => {
+            net.tell(|| format!("  {m} in VNI {v} ages at node {n}"));
+            net.memory(n).age(v, m);
+        }
+        60..=67 => {
+            net.tell(|| format!("  connections of {n} and {c} break"));
+            net.reset(n, c);
+        }
+        68..=71 => {
+            net.tell(|| format!("  {n} and {c} are cut"));
+            net.cut(n, c);
+        }
+        72..=76 => {
+            net.tell(|| "  all is mended".to_owned());
+            net.mend_all();
+        }
         77..=80 => {
             if net.is_up(n) {
+                net.tell(|| format!("  node {n} dies"));
                 net.kill(n);
             } else {
+                net.tell(|| format!("  node {n} starts"));
                 net.start(n);
             }
         }
         81..=82 => {
-            net.kill(c);
             let wait = net.dice.below(15) as u64;
+            net.tell(|| format!("  controller {c} dies for {wait} s"));
+            net.kill(c);
             net.run_for(Duration::from_secs(wait));
             net.start(c);
         }
@@ -93,19 +113,29 @@ fn disturb(world: &mut World) {
             let rows = net.plane(n).backend().rows();
             let mut keys = Vec::new();
             rows.keys(v, &mut keys);
+            keys.sort_unstable(); // The table has no order of its own that another run would have too.
             if !keys.is_empty() {
                 let key = keys[net.dice.below(keys.len())];
+                net.tell(|| format!("  at node {n} somebody removes {key}"));
                 net.memory(n).drop_row(&key);
             }
         }
-        87..=88 => net.memory(n).drop_row(&Key::Vni(v)),
-        89..=91 => net.memory(n).overrun(),
+        87..=88 => {
+            net.tell(|| format!("  at node {n} somebody removes the device of VNI {v}"));
+            net.memory(n).drop_row(&Key::Vni(v));
+        }
+        89..=91 => {
+            net.tell(|| format!("  node {n} loses dataplane events"));
+            net.memory(n).overrun();
+        }
         92..=94 => {
             let at = net.dice.below(5) as u64;
+            net.tell(|| format!("  node {n} op {at} will fail"));
             net.memory(n).fail_op(at, ErrorKind::Other);
         }
         95..=96 => {
             let stalled = net.dice.chance(50);
+            net.tell(|| format!("  node {n} stalled: {stalled}"));
             net.stall(n, stalled);
         }
         _ => {
@@ -114,6 +144,7 @@ fn disturb(world: &mut World) {
                 Some(at) => drop(config.mac_vrfs.remove(at)),
                 None => config.mac_vrfs.push(vrf(v.get())),
             }
+            net.tell(|| format!("  node {n} is reconfigured: {:?}", vnis_of(&config)));
             net.reconfigure(n, config);
         }
     }
@@ -139,6 +170,7 @@ fn calm(world: &mut World) {
 
 fn run(seed: u64) -> (World, Result<(), String>) {
     let mut world = build(seed);
+    world.net.story = std::env::var_os("EVPND_SIM_STORY").map(|_| Vec::new());
     world.net.run_for(Duration::from_secs(5));
     let steps = 20 + world.net.dice.below(80);
     for _ in 0..steps {
@@ -151,13 +183,18 @@ fn run(seed: u64) -> (World, Result<(), String>) {
 
 #[test]
 fn once_quiet_every_dataplane_is_what_the_model_says() {
-    let seeds = match std::env::var("EVPND_SIM_SEED") {
-        Ok(seed) => vec![seed.parse().expect("EVPND_SIM_SEED is a number")],
-        Err(_) => (0..SEEDS).collect(),
+    let number = |name| std::env::var(name).ok().map(|n| n.parse::<u64>().expect("a number"));
+    let seeds = match number("EVPND_SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("EVPND_SIM_SEEDS").unwrap_or(SEEDS),
     };
     let mut wrong = Vec::new();
     for seed in seeds {
-        if let (_, Err(what)) = run(seed) {
+        let (world, result) = run(seed);
+        for line in world.net.story.iter().flatten() {
+            println!("{line}");
+        }
+        if let Err(what) = result {
             wrong.push(format!("EVPND_SIM_SEED={seed}: {what}"));
         }
     }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use dataplane::backend::ErrorKind;
 use dataplane::rows::Key;
+use evpnd::core::CoreConfig;
 
 use super::model;
 use super::net::{Net, address, controller, mac, neighbour, node, vni, vrf};
@@ -72,6 +74,55 @@ fn a_silent_link_is_noticed_by_the_hold_timer_and_mends() {
     net.mend(0, 2);
     net.run_for(Duration::from_secs(20));
     is_right(&net);
+}
+
+#[test]
+fn a_break_shorter_than_the_hold_time_loses_nothing() {
+    let mut net = star(2);
+    learn(&mut net, 2, 7);
+    net.run_for(Duration::from_secs(1));
+    net.cut(0, 1);
+    learn(&mut net, 2, 8);
+    net.memory(2).age(vni(100), mac(7));
+    net.settle(2);
+    net.run_for(Duration::from_secs(4));
+    assert_eq!(model::table(&net, 1).macs.keys().copied().collect::<Vec<_>>(), [(vni(100), mac(7))]);
+    net.mend(0, 1);
+    net.run_for(Duration::from_secs(1));
+    is_right(&net);
+    assert_eq!(model::table(&net, 1).macs.keys().copied().collect::<Vec<_>>(), [(vni(100), mac(8))]);
+}
+
+#[test]
+fn a_host_that_seemed_to_move_away_is_announced_again() {
+    let mut net = star(3);
+    learn(&mut net, 1, 7);
+    net.run_for(Duration::from_secs(1));
+    // Node 2 says it has the host, node 1 cannot write that in time, and then node 2 was wrong.
+    net.memory(1).fail_op(0, ErrorKind::Other);
+    learn(&mut net, 2, 7);
+    net.run_for(Duration::from_millis(500));
+    net.memory(2).age(vni(100), mac(7));
+    net.settle(2);
+    net.run_for(Duration::from_secs(5));
+    is_right(&net);
+    assert!(model::table(&net, 3).macs.contains_key(&(vni(100), mac(7))));
+}
+
+#[test]
+fn a_vni_that_comes_back_before_it_is_gone_knows_its_hosts() {
+    let mut net = star(2);
+    learn(&mut net, 1, 7);
+    net.run_for(Duration::from_secs(1));
+    let with = net.nodes[1].config.clone();
+    let without = CoreConfig { mac_vrfs: Vec::new(), ..with.clone() };
+    net.memory(1).fail_op(0, ErrorKind::Other);
+    net.reconfigure(1, without);
+    assert_eq!(net.memory(1).locals(vni(100)).count(), 1, "the devices could not be removed");
+    net.reconfigure(1, with);
+    net.run_for(Duration::from_secs(5));
+    is_right(&net);
+    assert_eq!(model::table(&net, 2).macs.len(), 1);
 }
 
 #[test]
