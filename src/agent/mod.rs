@@ -7,6 +7,7 @@
 mod answer;
 mod explain;
 mod plane;
+mod preflight;
 mod setup;
 
 use std::collections::HashMap;
@@ -91,6 +92,7 @@ impl Agent {
         // Everything that can be refused comes first; only then does anything change.
         let control = control::bind(&config.control.socket)
             .with_context(|| format!("cannot open the control socket {}", config.control.socket.display()))?;
+        preflight::check(&config, None)?;
         let plane = Plane::start(&config.dataplane, sender.clone())?;
         // Nothing in it yet, so that nothing happens before everything stands.
         let bare = CoreConfig {
@@ -331,6 +333,7 @@ impl Agent {
         if let Some((what, _)) = fixed.iter().find(|(_, differs)| *differs) {
             anyhow::bail!("{what} cannot change while running: restart evpnd");
         }
+        preflight::check(&wanted, Some(&self.config))?;
         let core_config = setup::core_config(&wanted);
         self.core.check(&core_config)?;
         self.listen(&wanted)?;

@@ -76,7 +76,9 @@ impl Node {
             .arg("mount -t tmpfs tmpfs /run && mkdir /run/evpnd /run/log && ip link set lo up && echo $$ && exec >/dev/null 2>&1 && exec sleep infinity")
             .process_group(0)
             .stdin(Stdio::null())
-            .stdout(Stdio::piped());
+            .stdout(Stdio::piped())
+            // Not ours: who waits for the end of our stderr would wait for a lab that stays.
+            .stderr(Stdio::null());
         let mut child = holder.spawn().map_err(|e| Error::new(format!("nsenter: {e}")))?;
         let mut pid = String::new();
         if let Some(out) = child.stdout.take() {
@@ -339,6 +341,14 @@ impl Node {
         let name = found.and_then(|link| link["ifname"].as_str());
         name.map(str::to_owned)
             .ok_or_else(|| Error::new(format!("{}: no VXLAN device for VNI {vni}", self.name())))
+    }
+
+    /// The bridge a device is a port of.
+    pub fn bridge_of(&self, device: &str) -> Result<String> {
+        let text = self.run(&["ip", "-j", "link", "show", "dev", device])?;
+        let link: Value = serde_json::from_str(&text).unwrap_or_default();
+        let master = link[0]["master"].as_str().map(str::to_owned);
+        master.ok_or_else(|| Error::new(format!("{}: {device} is in no bridge", self.name())))
     }
 
     /// One ping; an error when no answer comes within two seconds.

@@ -1,0 +1,208 @@
+//! `evpnd lab` itself: as root and as an ordinary user, alone and interrupted, and that nothing stays behind.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Read as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use evpnd::lab::until;
+
+use crate::common::{Error, PATIENCE, Result, ensure, same};
+
+/// A directory that any user can read, with the binary in it; where the sources are, only their owner may look.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Result<Self> {
+        let place = Self(std::env::temp_dir().join(format!("evpnd-e2e-{}-{name}", std::process::id())));
+        let fail = |e: std::io::Error| Error::new(format!("{}: {e}", place.0.display()));
+        fs::create_dir(&place.0).map_err(fail)?;
+        fs::set_permissions(&place.0, fs::Permissions::from_mode(0o755)).map_err(fail)?;
+        fs::copy(env!("CARGO_BIN_EXE_evpnd"), place.0.join("evpnd")).map_err(fail)?;
+        Ok(place)
+    }
+
+    /// `evpnd lab ARGS`, in a process group of its own as a shell would start it.
+    fn lab(&self, ordinary: bool, args: &[&str]) -> Command {
+        let binary = self.0.join("evpnd");
+        let mut command = if ordinary && is_root() {
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups", "--"]).arg(binary);
+            command
+        } else {
+            Command::new(binary)
+        };
+        command.arg("lab").args(args).env("XDG_RUNTIME_DIR", &self.0).process_group(0);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0)
+}
+
+fn run(command: &mut Command) -> Result<(Option<i32>, String)> {
+    let output = command.output().map_err(|e| Error::new(format!("{command:?}: {e}")))?;
+    let both = [output.stdout, output.stderr].concat();
+    Ok((output.status.code(), String::from_utf8_lossy(&both).into_owned()))
+}
+
+/// A process and all below it.
+fn family(pid: u32) -> BTreeSet<u32> {
+    let mut all = BTreeSet::from([pid]);
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    for child in children.split_whitespace().filter_map(|s| s.parse().ok()) {
+        all.extend(family(child));
+    }
+    all
+}
+
+fn all_gone(pids: &BTreeSet<u32>) -> Result<()> {
+    until(PATIENCE, || {
+        let left: Vec<_> = pids.iter().filter(|pid| fs::metadata(format!("/proc/{pid}")).is_ok()).collect();
+        ensure(left.is_empty(), || format!("processes {left:?} are left"))
+    })
+}
+
+/// What the whole run must show, in this order.
+const STEPS: [&str; 12] = [
+    "namespaces and links",
+    "BGP sessions up",
+    "flood rows in the FDBs",
+    "18 of 18 pings answered",
+    "MACs in the FDBs",
+    "54 of 54 pings answered",
+    "show routes on h1",
+    "10.0.0.102",
+    "kill -9 of h3's evpnd",
+    "rows for h3 gone elsewhere",
+    "54 of 54 pings answered",
+    "nothing is left behind",
+];
+
+fn whole_run(ordinary: bool) -> Result<()> {
+    let place = Place::new(if ordinary { "user" } else { "own" })?;
+    let (code, said) = run(&mut place.lab(ordinary, &["run"]))?;
+    ensure(code == Some(0), || format!("exit {code:?}:\n{said}"))?;
+    let mut rest = said.as_str();
+    for step in STEPS {
+        let at = rest.find(step);
+        rest = at
+            .map(|at| &rest[at..])
+            .ok_or_else(|| Error::new(format!("no {step:?} at its place in:\n{said}")))?;
+    }
+    ensure(!said.contains('\u{1b}'), || "colours without a terminal".to_owned())
+}
+
+#[test]
+fn as_an_ordinary_user() -> Result<()> {
+    whole_run(true)
+}
+
+#[test]
+fn as_whoever_runs_the_tests() -> Result<()> {
+    whole_run(false)
+}
+
+#[test]
+fn other_sizes() -> Result<()> {
+    let place = Place::new("size")?;
+    let (code, said) = run(&mut place.lab(false, &["run", "--hosts", "5", "--endpoints", "1"]))?;
+    ensure(code == Some(0) && said.contains("20 of 20 pings answered"), || format!("exit {code:?}:\n{said}"))
+}
+
+/// Starts a run and reads on until a line has `until`.
+fn started(place: &Place, until: &str) -> Result<(Child, BTreeSet<u32>)> {
+    let mut child = place.lab(false, &["run"]).spawn().map_err(|e| Error::new(format!("evpnd lab: {e}")))?;
+    let out = child.stdout.take().map(BufReader::new).into_iter().flat_map(BufRead::lines);
+    for line in out {
+        if line.is_ok_and(|line| line.contains(until)) {
+            let family = family(child.id());
+            return Ok((child, family));
+        }
+    }
+    let mut said = String::new();
+    let _ = child.stderr.take().map(|mut err| err.read_to_string(&mut said));
+    Err(Error::new(format!("no {until:?}: {said}")))
+}
+
+fn interrupted(signal: &str, until: &str) -> Result<()> {
+    let place = Place::new(&format!("{signal}-{}", until.len()))?;
+    let (mut child, family) = started(&place, until)?;
+    ensure(family.len() > 10, || format!("{family:?}"))?;
+    // To the whole process group, as a terminal does it.
+    let group = format!("-{}", child.id());
+    let (code, said) = run(Command::new("kill").args([&format!("-{signal}"), "--", &group]))?;
+    ensure(code == Some(0), || said)?;
+    let status = child.wait().map_err(|e| Error::new(e.to_string()))?;
+    ensure(!status.success(), || format!("{status}"))?;
+    all_gone(&family)
+}
+
+#[test]
+fn ctrl_c_leaves_nothing() -> Result<()> {
+    interrupted("INT", "BGP sessions up")
+}
+
+#[test]
+fn kill_9_leaves_nothing() -> Result<()> {
+    interrupted("KILL", "flood rows in the FDBs")
+}
+
+#[test]
+fn up_test_exec_down() -> Result<()> {
+    let place = Place::new("up")?;
+    let lab = |args: &[&str]| run(&mut place.lab(false, args));
+    let good = |args: &[&str]| -> Result<String> {
+        let (code, said) = lab(args)?;
+        ensure(code == Some(0), || format!("lab {args:?}: exit {code:?}:\n{said}")).map(|()| said)
+    };
+    let refused = |args: &[&str], says: &str| -> Result<()> {
+        let (code, said) = lab(args)?;
+        ensure(code == Some(1) && said.contains(says), || format!("lab {args:?}: exit {code:?}:\n{said}"))
+    };
+    for args in [&["test"][..], &["down"], &["exec", "h1", "true"]] {
+        refused(args, "no lab is standing")?;
+    }
+    good(&["up", "--hosts", "2", "--endpoints", "2"])?;
+    let _down = Down(&place);
+    refused(&["up"], "already standing")?;
+    let text = good(&["test"])?;
+    ensure(text.contains("4 of 4 pings answered") && text.contains("8 of 8 pings answered"), || text)?;
+    let macs = good(&["exec", "h1", "--", "evpnd", "show", "macs", "--json"])?;
+    let macs: serde_json::Value =
+        serde_json::from_str(&macs).map_err(|e| Error::new(format!("{e}: {macs}")))?;
+    same(&macs.as_array().map(Vec::len), &Some(4))?;
+    refused(&["exec", "h9", "true"], "no node h9")?;
+    same(&lab(&["exec", "e11", "--", "sh", "-c", "exit 7"])?.0, &Some(7))?;
+    good(&["exec", "e11", "--", "ping", "-c", "1", "-W", "2", "10.100.2.101"])?;
+
+    let state = fs::read_to_string(place.0.join("evpnd-lab.json")).map_err(|e| Error::new(e.to_string()))?;
+    let state: serde_json::Value = serde_json::from_str(&state).map_err(|e| Error::new(e.to_string()))?;
+    let holder = state["holder"].as_u64().and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0);
+    let family = family(holder);
+    ensure(family.len() > 1, || format!("{family:?}"))?;
+    good(&["down"])?;
+    all_gone(&family)?;
+    refused(&["test"], "no lab is standing")?;
+    ensure(!place.0.join("evpnd-lab.json").exists(), || "the state file is left".to_owned())
+}
+
+/// Takes a lab down that a failed test left standing.
+struct Down<'a>(&'a Place);
+
+impl Drop for Down<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.lab(false, &["down"]).output();
+    }
+}
