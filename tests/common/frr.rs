@@ -18,6 +18,9 @@ impl Frr {
         ensure(std::path::Path::new(DIR).join("bgpd").is_file(), || {
             "FRR is not installed (Debian package frr)".to_owned()
         })?;
+        node.sh("grep -q allow /proc/self/setgroups").map_err(|_| {
+            Error::new("FRR changes its user: run the tests as root, not in a user namespace")
+        })?;
         node.sh("install -d -m 755 -o frr -g frr /run/frr")?;
         node.write("/run/frr/zebra.conf", "hostname zebra\n")?;
         node.write("/run/frr/bgpd.conf", config)?;
@@ -43,12 +46,5 @@ impl Frr {
     pub(crate) fn json(&self, daemon: &str, command: &str) -> Result<serde_json::Value> {
         let text = self.vtysh_to(daemon, command)?;
         serde_json::from_str(&text).map_err(|e| Error::new(format!("vtysh {command}: {e}: {text}")))
-    }
-
-    /// Runs configuration commands in bgpd.
-    pub(crate) fn configure(&self, lines: &[&str]) -> Result<()> {
-        let mut argv = vec!["timeout", "10", "vtysh", "-d", "bgpd", "-c", "configure terminal"];
-        argv.extend(lines.iter().flat_map(|line| ["-c", line]));
-        self.node.run(&argv).map(drop)
     }
 }

@@ -16,7 +16,7 @@ impl Gobgp {
         node.write("/run/gobgpd.toml", config)?;
         node.spawn(
             "gobgpd",
-            &["gobgpd", "-f", "/run/gobgpd.toml", "--api-hosts", "127.0.0.1:50051", "-l", "debug"],
+            &["gobgpd", "-f", "/run/gobgpd.toml", "--api-hosts", "127.0.0.1:50051", "-l", "info"],
         )?;
         let gobgp = Self { node: node.clone() };
         until(PATIENCE, || {

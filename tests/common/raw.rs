@@ -67,13 +67,17 @@ pub(crate) fn talk(node: &Node, to: &str, bytes: &[u8], seconds: u32) -> Result<
     text.split_whitespace().map(octet).collect()
 }
 
-/// Connects, sends, and goes on with keepalives, reading what comes or not, until it is stopped as the daemon `name`.
+/// Connects, sends, and goes on with keepalives, reading what comes or not, until it is stopped as the daemon `name`;
+/// connects again when the other side closes.
 pub(crate) fn hold(node: &Node, name: &str, to: &str, bytes: &[u8], read: bool) -> Result<()> {
     write(node, &format!("/run/{name}.bin"), bytes)?;
     write(node, "/run/keepalive.bin", &keepalive())?;
     let reader = if read { "cat <&3 >/dev/null &" } else { "" };
     let script = format!(
-        r#"exec 3<>"/dev/tcp/$1/179"; {reader} cat "/run/$0.bin" >&3; while cat /run/keepalive.bin >&3; do sleep 1; done"#
+        r#"while :; do
+            exec 3<>"/dev/tcp/$1/179" && {{ {reader} cat "/run/$0.bin" >&3 && while cat /run/keepalive.bin >&3; do sleep 1; done; }}
+            exec 3>&-; sleep 1
+        done"#
     );
     node.spawn(name, &["bash", "-c", &script, name, to])
 }

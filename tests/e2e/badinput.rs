@@ -15,7 +15,7 @@ fn host() -> Result<(Lab, Node)> {
 
 /// Runs `evpnd run` with a configuration that it must refuse; its words must have all of `says`.
 fn refused(host: &Node, config: &str, says: &[&str]) -> Result<()> {
-    let before = (host.run(&["ip", "-br", "link"])?, host.run(&["bridge", "fdb"])?);
+    let before = devices(host)?;
     host.write(CONFIG, config)?;
     let output = host.evpnd_output(&["run", "-c", CONFIG])?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -25,7 +25,16 @@ fn refused(host: &Node, config: &str, says: &[&str]) -> Result<()> {
     // One line with the problem; below it at most the line of the file and a mark.
     ensure(said.lines().filter(|line| line.contains("evpnd")).count() == 1, about)?;
     ensure(said.lines().count() <= 3 && !said.contains("panicked"), about)?;
-    same(&(host.run(&["ip", "-br", "link"])?, host.run(&["bridge", "fdb"])?), &before)
+    same(&devices(host)?, &before)
+}
+
+/// All devices and the bridges they are ports of.
+fn devices(host: &Node) -> Result<Vec<(String, String)>> {
+    let text = host.run(&["ip", "-j", "link", "show"])?;
+    let links: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap_or_default();
+    ensure(!links.is_empty(), || text)?;
+    let name = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    Ok(links.iter().map(|link| (name(&link["ifname"]), name(&link["master"]))).collect())
 }
 
 /// The same for what a look at the file alone shows: `evpnd check` says the same.
@@ -47,7 +56,7 @@ fn files_with_mistakes() -> Result<()> {
     };
     for (from, to, key) in [
         ("connect-retry = 1", "conect-retry = 1", "conect-retry"),
-        ("[dataplane]", "[dataplain]", "dataplain"),
+        ("[dataplane]", "[metrics]\n[dataplane]", "metrics"),
         ("asn = 65001", "asn = \"65001\"", "router.asn"),
         ("asn = 65001", "asn = 0", "router.asn"),
         ("asn = 65001", "asn = 4294967296", "router.asn"),
@@ -100,7 +109,9 @@ fn no_file() -> Result<()> {
 #[test]
 fn wrong_usage() -> Result<()> {
     let (_lab, h1) = host()?;
-    for args in [&["run"][..], &["shwo"], &["show", "everything"], &["route", "add", "mac", "--vni", "x"]] {
+    for args in
+        [&["run", "--fast"][..], &["shwo"], &["show", "everything"], &["route", "add", "mac", "--vni", "x"]]
+    {
         same(&(args, h1.evpnd_output(args)?.status.code()), &(args, Some(2)))?;
     }
     Ok(())
@@ -110,7 +121,7 @@ fn wrong_usage() -> Result<()> {
 fn no_permission() -> Result<()> {
     let (_lab, h1) = host()?;
     h1.write(CONFIG, &c1().bgp("listen = []").toml())?;
-    let before = h1.run(&["ip", "-br", "link"])?;
+    let before = devices(&h1)?;
     let output = h1
         .command("setpriv")
         .args([
@@ -129,7 +140,7 @@ fn no_permission() -> Result<()> {
         said.clone()
     })?;
     ensure(said.contains("net_admin") || said.contains("root"), || said)?;
-    same(&h1.run(&["ip", "-br", "link"])?, &before)
+    same(&devices(&h1)?, &before)
 }
 
 /// The port is taken, or the address is not ours.

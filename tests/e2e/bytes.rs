@@ -91,9 +91,9 @@ fn routes_as_they_pass_the_controller() -> Result<()> {
         }
     })?;
     for update in [&imet, &mac] {
-        // AS_PATH: one sequence, the controller's AS before the host's, four octets each; ORIGIN IGP.
+        // AS_PATH: one sequence, the controller's AS before the host's, four octets each; ORIGIN incomplete.
         same(&attribute(update, 2), &Some((0x40, &[2, 2, 0, 0, 0xfc, 0, 0, 0, 0xfd, 0xe9][..])))?;
-        same(&attribute(update, 1), &Some((0x40, &[0][..])))?;
+        same(&attribute(update, 1), &Some((0x40, &[2][..])))?;
         // The route target 65000:100 and the encapsulation VXLAN, in whatever order.
         let (flags, communities) = attribute(update, 16).unwrap_or_default();
         same(&(flags, communities.len()), &(0xc0, 16))?;
@@ -128,15 +128,20 @@ fn tshark_agrees() -> Result<()> {
         let fields = [
             "bgp.update.path_attribute.mp_reach_nlri.next_hop.ipv4",
             "bgp.update.path_attribute.pmsi.ingress_rep_ip",
-            "bgp.evpn.nlri.or_addr_ipv4",
+            "bgp.evpn.nlri.ip.addr",
         ];
         let rows = wire.fields(&format!("bgp.evpn.nlri.rt == 3 && ip.src == {CONTROLLER}"), &fields)?;
         ensure(rows.iter().any(|row| row.iter().all(|v| v.split(',').any(|v| v == V1))), || {
             format!("{rows:?}")
         })?;
-        let rows = wire.fields("bgp.evpn.nlri.rt == 2", &["bgp.evpn.nlri.mac_addr", "bgp.evpn.nlri.vni"])?;
-        let vni = WIDE.to_string();
-        ensure(rows.iter().any(|row| row[0].contains(MAC1) && row[1].contains(&vni)), || format!("{rows:?}"))
+        // tshark takes the label for an MPLS one when the encapsulation community comes after the routes, as it must
+        // (RFC 7606 §5.1): the upper twenty bits of the VNI, then.
+        let rows =
+            wire.fields("bgp.evpn.nlri.rt == 2", &["bgp.evpn.nlri.mac_addr", "bgp.evpn.nlri.mpls_ls1"])?;
+        let label = (WIDE >> 4).to_string();
+        ensure(rows.iter().any(|row| row[0].contains(MAC1) && row[1].contains(&label)), || {
+            format!("{rows:?}")
+        })
     })?;
     h1.evpnd_run(&["route", "add", "prefix", "--vni", "5000", "10.88.0.0/24"])?;
     lab.wait("a type 5", PATIENCE, || {

@@ -29,6 +29,22 @@ const DYNAMIC: &str = r#"
     peer-group = "hosts"
 "#;
 
+/// What a controller needs besides: by default gobgpd passes routes on to other ASes with itself as next hop, which is
+/// wrong for VXLAN, since the packets would go to the controller.
+const NEXT_HOP_UNCHANGED: &str = r#"
+[global.apply-policy.config]
+  export-policy-list = ["next-hop-unchanged"]
+  default-export-policy = "accept-route"
+[[policy-definitions]]
+  name = "next-hop-unchanged"
+  [[policy-definitions.statements]]
+    name = "next-hop-unchanged"
+    [policy-definitions.statements.actions]
+      route-disposition = "accept-route"
+    [policy-definitions.statements.actions.bgp-actions]
+      set-next-hop = "unchanged"
+"#;
+
 fn host(node: &Node, asn: u32, vtep: &str, port: &str) -> Result<()> {
     node.evpnd(&Config::host(asn, vtep).neighbor(CONTROLLER, "64512", "").vni(VNI, &[port]).toml())
 }
@@ -38,7 +54,7 @@ fn host(node: &Node, asn: u32, vtep: &str, port: &str) -> Result<()> {
 fn the_controller_between_two_hosts() -> Result<()> {
     let pair = Pair::new()?;
     let controller = pair.lab.host("c")?.underlay(&pair.spine, &["10.0.0.10/24"])?;
-    let gobgp = Gobgp::start(&controller, DYNAMIC)?;
+    let gobgp = Gobgp::start(&controller, &[DYNAMIC, NEXT_HOP_UNCHANGED].concat())?;
     host(&pair.h1, 65001, V1, "e1")?;
     host(&pair.h2, 65002, V2, "e2")?;
     for node in [&pair.h1, &pair.h2] {

@@ -5,4 +5,14 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+
+mod badinput;
+mod bytes;
+mod frr;
+mod gobgp;
+mod lab;
+mod mobility;
 mod plumbing;
+mod reload;
+mod repair;
+mod sessions;

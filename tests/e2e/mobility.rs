@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::common::{E1, Error, MAC1, Node, PATIENCE, Pair, Result, V1, V2, VNI, c1, c2, ensure};
+use crate::common::{Config, E1, E2, Error, MAC1, Node, PATIENCE, Pair, Result, V1, V2, VNI, c1, c2, ensure};
 
 const MAC: &str = "02:00:00:00:00:aa";
 const ADDRESS: &str = "10.9.0.170/24";
@@ -14,39 +14,44 @@ fn row(node: &Node) -> Result<Value> {
     found.ok_or_else(|| Error::new(format!("{}: {MAC} is not in show macs", node.name())))
 }
 
-/// One address in two places, of which one is up at a time: what a live migration looks like from the network.
+/// One address in two places, neither of which says a word of its own accord.
 struct Migrant {
     pair: Pair,
     places: [Node; 2],
 }
 
 impl Migrant {
-    fn new() -> Result<Self> {
+    fn new(both_up: bool) -> Result<Self> {
         let pair = Pair::new()?;
-        let places = [
-            pair.lab.endpoint(&pair.h1, "m1", MAC, &[ADDRESS])?,
-            pair.lab.endpoint(&pair.h2, "m2", MAC, &[ADDRESS])?,
-        ];
-        for place in &places {
-            place.run(&["ip", "link", "set", "eth0", "down"])?;
-        }
-        let with = |config: crate::common::Config, port: &str, moving: &str| {
+        let place = |host: &Node, name: &str| -> Result<Node> {
+            let endpoint = pair.lab.host(name)?;
+            endpoint
+                .sh("cd /proc/sys/net/ipv6/conf; echo 1 > all/disable_ipv6; echo 1 > default/disable_ipv6")?;
+            pair.lab.plug_endpoint(host, &endpoint, MAC, &[ADDRESS])?;
+            if !both_up {
+                endpoint.run(&["ip", "link", "set", "eth0", "down"])?;
+            }
+            Ok(endpoint)
+        };
+        let places = [place(&pair.h1, "m1")?, place(&pair.h2, "m2")?];
+        let with = |config: Config, port: &str, moving: &str| {
             config.toml().replace(&format!("[\"{port}\"]"), &format!("[\"{port}\", \"{moving}\"]"))
         };
         pair.h1.evpnd(&with(c1(), "e1", "m1"))?;
         pair.h2.evpnd(&with(c2(), "e2", "m2"))?;
-        pair.settle_first()?;
+        pair.wait_established()?;
+        pair.lab.wait("the endpoints reach each other", PATIENCE, || pair.e1.ping(E2))?;
         Ok(Self { pair, places })
     }
 
-    /// Moves to host 1 or 2, and speaks as soon as it is there.
-    fn move_to(&self, host: usize) -> Result<()> {
-        self.places[2 - host].run(&["ip", "link", "set", "eth0", "down"])?;
-        self.places[host - 1].run(&["ip", "link", "set", "eth0", "up"])?;
-        let lab = &self.pair.lab;
-        lab.wait(&format!("a ping from its place on host {host}"), PATIENCE, || {
-            self.places[host - 1].ping(E1)
-        })
+    /// Speaks from its place on host 1 or 2: an ARP request and a ping.
+    fn speak(&self, host: usize) -> Result<()> {
+        let place = &self.places[host - 1];
+        place.run(&["ip", "neigh", "flush", "all"])?;
+        let (near, what) = if host == 1 { (E1, "e1") } else { (E2, "e2") };
+        self.pair
+            .lab
+            .wait(&format!("a ping from its place on host {host} to {what}"), PATIENCE, || place.ping(near))
     }
 
     /// Waits until both hosts agree that it is on `host`, in the kernel and in `show macs`; the sequence number.
@@ -69,27 +74,43 @@ impl Migrant {
             Ok(sequence(&local))
         })
     }
-}
 
-impl Pair {
-    fn settle_first(&self) -> Result<()> {
-        self.wait_established()?;
-        self.lab.wait("the endpoints reach each other", PATIENCE, || self.e1.ping(crate::common::E2))
+    /// It can be reached from both hosts' other endpoints.
+    fn reached(&self) -> Result<()> {
+        for endpoint in [&self.pair.e1, &self.pair.e2] {
+            self.pair.lab.wait("the endpoint where it is now", PATIENCE, || endpoint.ping("10.9.0.170"))?;
+        }
+        Ok(())
     }
 }
 
+/// As in a live migration: the address appears in the new place before the old one is gone.
+#[test]
+fn the_sequence_rises_with_each_move() -> Result<()> {
+    let migrant = Migrant::new(true)?;
+    migrant.speak(1)?;
+    let mut last = migrant.settled(1)?;
+    // Four moves; the fifth within three minutes makes a duplicate of it (RFC 7432 §15.1).
+    for host in [2, 1, 2, 1] {
+        migrant.speak(host)?;
+        let sequence = migrant.settled(host)?;
+        ensure(sequence == last + 1, || format!("sequence {sequence} after {last}"))?;
+        last = sequence;
+    }
+    Ok(())
+}
+
+/// As in a cold migration: gone here before it appears there. Each time, both kernels agree.
 #[test]
 fn twenty_migrations() -> Result<()> {
-    let migrant = Migrant::new()?;
-    migrant.move_to(1)?;
-    let mut last = migrant.settled(1)?;
-    for round in 1..=20 {
+    let migrant = Migrant::new(false)?;
+    for round in 0..20 {
         let host = 1 + round % 2;
-        migrant.move_to(host)?;
-        let sequence = migrant.settled(host)?;
-        ensure(sequence > last, || format!("round {round}: sequence {sequence} after {last}"))?;
-        last = sequence;
-        migrant.pair.e1.ping("10.9.0.170")?;
+        migrant.places[2 - host].run(&["ip", "link", "set", "eth0", "down"])?;
+        migrant.places[host - 1].run(&["ip", "link", "set", "eth0", "up"])?;
+        migrant.speak(host)?;
+        migrant.settled(host)?;
+        migrant.reached()?;
     }
     Ok(())
 }

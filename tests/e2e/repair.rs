@@ -2,16 +2,10 @@
 
 use std::time::Duration;
 
-use crate::common::{Config, E2, MAC2, PATIENCE, Pair, Result, V1, V2, VNI, c1, ensure, same, stays};
-
-/// The bridge the VXLAN device of [`VNI`] is in.
-fn bridge(node: &evpnd::lab::Node) -> Result<String> {
-    let device = node.vxlan(VNI)?;
-    let text = node.run(&["ip", "-j", "link", "show", "dev", &device])?;
-    let link: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    let master = link[0]["master"].as_str().unwrap_or_default().to_owned();
-    ensure(!master.is_empty(), || format!("{device} is in no bridge: {text}")).map(|()| master)
-}
+use crate::common::{
+    Config, E2, MAC2, PATIENCE, Pair, Result, V1, V2, VNI, c1, c2, ensure, forwards_to, same, stays,
+    wait_session,
+};
 
 #[test]
 fn rows_deleted_by_hand_come_back() -> Result<()> {
@@ -37,7 +31,7 @@ fn rows_deleted_by_hand_come_back() -> Result<()> {
 #[test]
 fn a_deleted_bridge_is_built_again() -> Result<()> {
     let pair = Pair::running()?;
-    pair.h1.run(&["ip", "link", "del", &bridge(&pair.h1)?])?;
+    pair.h1.run(&["ip", "link", "del", &pair.h1.bridge_of(&pair.h1.vxlan(VNI)?)?])?;
     pair.lab.wait("forwarding again", PATIENCE, || pair.e1.ping(E2))?;
     pair.h1.run(&["ip", "link", "del", &pair.h1.vxlan(VNI)?])?;
     pair.lab.wait("forwarding again", PATIENCE, || pair.e1.ping(E2))?;
@@ -53,21 +47,76 @@ fn a_port_that_comes_back_is_attached_again() -> Result<()> {
     pair.wait_forwarding()
 }
 
+/// h1 with evpnd; h2 made by hand, with its routes announced to h1 by a controller. What h2 does thus does not depend
+/// on h1's sessions, and every packet lost is h1's doing.
+fn beside_a_static_host(config: &Config) -> Result<Pair> {
+    let pair = Pair::new()?;
+    let controller = pair.lab.host("c")?.underlay(&pair.spine, &["10.0.0.10/24"])?;
+    controller.evpnd(&Config::controller(64512, "10.0.0.10").range("10.0.0.0/24", "external", "").toml())?;
+    let rest = ["--vni", "100", "--rt", "65000:100", "--next-hop", V2];
+    controller.evpnd_run(&[&["route", "add", "imet"][..], &rest].concat())?;
+    controller.evpnd_run(&[&["route", "add", "mac", "--mac", MAC2][..], &rest].concat())?;
+    pair.h2.sh(&format!(
+        "ip link add br0 type bridge; ip link set br0 up; ip link set e2 master br0
+         ip link add vx type vxlan id {VNI} local {V2} dstport 4789 nolearning; ip link set vx master br0 up
+         bridge fdb append 00:00:00:00:00:00 dev vx dst {V1} self permanent"
+    ))?;
+    pair.h1.evpnd(&config.toml())?;
+    pair.lab.wait("the endpoints reach each other", PATIENCE, || pair.e1.ping(E2))?;
+    settled_beside(&pair)?;
+    Ok(pair)
+}
+
+/// Waits until h1 has its session and h2's rows, as it says and as the kernel has them.
+fn settled_beside(pair: &Pair) -> Result<()> {
+    wait_session(&pair.lab, &pair.h1, "10.0.0.10", "established")?;
+    pair.lab.wait("everything as it should be", PATIENCE, || {
+        forwards_to(&pair.h1, V2, MAC2)?;
+        let dataplane = pair.h1.show("dataplane")?;
+        ensure(dataplane["in_sync"] == true && dataplane["installed"] == dataplane["desired"], || {
+            dataplane.to_string()
+        })?;
+        let macs = pair.h1.rows("macs")?;
+        ensure(macs.len() == 2, || format!("{macs:?}"))
+    })
+}
+
+fn by_controller() -> Config {
+    Config::host(65001, V1).neighbor("10.0.0.10", "64512", "").vni(VNI, &["e1"])
+}
+
 #[test]
 fn forwarding_goes_on_through_kill_9_and_restart() -> Result<()> {
-    let pair = Pair::running()?;
-    let (before, bridge_before) =
-        (pair.h1.fdb(&pair.h1.vxlan(VNI)?)?, pair.h1.run(&["ip", "link", "show", "type", "bridge"])?);
+    let pair = beside_a_static_host(&by_controller())?;
+    let links = || pair.h1.run(&["ip", "-o", "link", "show"]);
+    let (before, links_before) = (sorted(pair.h1.fdb(&pair.h1.vxlan(VNI)?)?), links()?);
     let stream = Stream::start(&pair, "ping")?;
-    pair.h1.kill9()?;
-    pair.h1.start()?;
-    pair.settle()?;
+    for _ in 0..3 {
+        pair.h1.kill9()?;
+        pair.h1.start()?;
+        settled_beside(&pair)?;
+    }
     let (sent, lost) = stream.end()?;
     same(&lost, &Vec::new())?;
     ensure(sent > 10, || format!("only {sent} pings"))?;
-    // Adopted, not built again: the same devices by index, the same rows.
-    same(&pair.h1.run(&["ip", "link", "show", "type", "bridge"])?, &bridge_before)?;
-    same(&sorted(pair.h1.fdb(&pair.h1.vxlan(VNI)?)?), &sorted(before))
+    // Adopted, not built again: the same devices, the same rows.
+    same(&links()?, &links_before)?;
+    same(&sorted(pair.h1.fdb(&pair.h1.vxlan(VNI)?)?), &before)
+}
+
+/// Without a controller between them the other host hears of the crash, as BGP has it, and drops what it had from us
+/// until we are back: forwarding resumes by itself.
+#[test]
+fn two_hosts_find_each_other_again() -> Result<()> {
+    let pair = Pair::running()?;
+    for _ in 0..3 {
+        pair.h1.kill9()?;
+        pair.h1.start()?;
+        pair.wait_established()?;
+        pair.wait_forwarding()?;
+        pair.e1.ping(E2)?;
+    }
+    Ok(())
 }
 
 fn sorted(rows: Vec<evpnd::lab::FdbRow>) -> Vec<String> {
@@ -111,13 +160,12 @@ impl<'a> Stream<'a> {
 
 #[test]
 fn on_exit_keep_leaves_everything_forwarding() -> Result<()> {
-    let pair = Pair::running()?;
+    let pair = beside_a_static_host(&by_controller())?;
     let stream = Stream::start(&pair, "ping")?;
-    let code = pair.h1.stop("evpnd", "TERM")?;
-    same(&code, &Some(0))?;
-    crate::common::forwards_to(&pair.h1, V2, MAC2)?;
+    same(&pair.h1.stop("evpnd", "TERM")?, &Some(0))?;
+    forwards_to(&pair.h1, V2, MAC2)?;
     pair.h1.start()?;
-    pair.settle()?;
+    settled_beside(&pair)?;
     let (_, lost) = stream.end()?;
     same(&lost, &Vec::new())
 }
@@ -127,7 +175,7 @@ fn on_exit_remove_leaves_nothing() -> Result<()> {
     let pair = Pair::new()?;
     let before = pair.h1.run(&["ip", "-br", "link"])?;
     pair.h1.evpnd(&c1().dataplane("on-exit = \"remove\"").toml())?;
-    pair.h2.evpnd(&crate::common::c2().toml())?;
+    pair.h2.evpnd(&c2().toml())?;
     pair.settle()?;
     same(&pair.h1.stop("evpnd", "TERM")?, &Some(0))?;
     same(&pair.h1.run(&["ip", "-br", "link"])?, &before)
@@ -154,7 +202,7 @@ fn rows_and_devices_of_others_survive() -> Result<()> {
     };
     let before = foreign("before")?;
     pair.h1.evpnd(&c1().dataplane("on-exit = \"remove\"").toml())?;
-    pair.h2.evpnd(&crate::common::c2().toml())?;
+    pair.h2.evpnd(&c2().toml())?;
     pair.settle()?;
     // A static row of the operator's on our own device.
     let ours = pair.h1.vxlan(VNI)?;
@@ -181,7 +229,7 @@ impl Pair {
     /// As `settle`, with one more MAC on h1 that is the operator's.
     fn settle_with(&self, mac: &str, vtep: &str) -> Result<()> {
         self.wait_established()?;
-        self.e1.ping(E2)?;
+        self.lab.wait("the endpoints reach each other", PATIENCE, || self.e1.ping(E2))?;
         let want = [(MAC2.to_owned(), V2.to_owned()), (mac.to_owned(), vtep.to_owned())].into();
         let check = || same(&self.h1.remote_macs(&self.h1.vxlan(VNI)?)?, &want);
         self.lab.wait("the operator's row beside ours", PATIENCE, check)?;
@@ -201,7 +249,7 @@ fn devices_that_exist_are_used_and_left() -> Result<()> {
         "on-exit = \"remove\"\n[dataplane.kernel]\nmanage-devices = false\nbridge = \"brx\"\nvxlan = \"vxx\"";
     let config: Config = c1().dataplane(own);
     pair.h1.evpnd(&config.toml())?;
-    pair.h2.evpnd(&crate::common::c2().toml())?;
+    pair.h2.evpnd(&c2().toml())?;
     pair.settle()?;
     same(&pair.h1.stop("evpnd", "TERM")?, &Some(0))?;
     let device = pair.h1.vxlan(VNI)?;

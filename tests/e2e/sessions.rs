@@ -189,7 +189,7 @@ fn max_routes() -> Result<()> {
     // One route of type 3 for each of the five VNIs.
     let five = (1..=4).fold(c2(), |config, n| config.vni(VNI + n, &[]));
     pair.h2.evpnd(&five.toml())?;
-    last_error(&pair.lab, &pair.h1, V2, "routes")?;
+    last_error(&pair.lab, &pair.h1, V2, "maximum number of prefixes")?;
     pair.lab.wait("Cease/1 on the wire", PATIENCE, || {
         let seen = wire.fields("bgp.notify.major_error == 6", &["ip.src", "bgp.notify.minor_error_cease"])?;
         ensure(seen.iter().any(|row| row == &[V1, "1"]), || format!("{seen:?}"))
@@ -311,6 +311,7 @@ impl Crowd {
         controller.evpnd(
             &Config::controller(64512, CONTROLLER)
                 .range("10.0.0.0/28", "external", "")
+                .range("10.0.0.64/27", "65066", "")
                 .neighbor("10.0.0.66", "65066", "passive = true")
                 .toml(),
         )?;
@@ -352,13 +353,19 @@ fn what_is_no_bgp_gets_a_notification() -> Result<()> {
         ("a hold time of 2", raw::open(65066, 2, [10, 0, 0, 66]), (2, 6)),
         ("an UPDATE before the OPEN", raw::message(2, &[0; 4]), (5, 1)),
     ];
-    for (what, bytes, want) in cases {
+    for (n, (what, bytes, want)) in cases.into_iter().enumerate() {
+        // Each as a peer of its own: who was rude a moment ago is kept waiting (RFC 4271 §8.1.1, DampPeerOscillations).
+        let own = 70 + n;
+        crowd.rude.sh(&format!(
+            "ip addr add 10.0.0.{own}/24 dev eth0; ip route replace {CONTROLLER} dev eth0 src 10.0.0.{own}"
+        ))?;
         let answer = crowd.talk(&bytes)?;
         let says = raw::notification(&answer);
         ensure(says == Some(want), || format!("{what}: {says:?}, not {want:?}; {answer:02x?}"))?;
         crowd.undisturbed()?;
     }
-    // Having been rude is not held against it.
+    // Its other address is not blamed for it.
+    crowd.rude.run(&["ip", "route", "replace", CONTROLLER, "dev", "eth0", "src", "10.0.0.66"])?;
     let hello = [good, raw::keepalive()].concat();
     raw::hold(&crowd.rude, "polite", CONTROLLER, &hello, true)?;
     wait_session(&crowd.lab, &crowd.controller, "10.0.0.66", "established")
@@ -428,6 +435,7 @@ fn a_slow_reader_holds_up_nobody() -> Result<()> {
     crowd.undisturbed()?;
     // Having slept, it gets all of it.
     crowd.rude.stop("deaf", "KILL")?;
+    crowd.rude.sh("echo 4096 131072 6291456 > /proc/sys/net/ipv4/tcp_rmem")?;
     raw::hold(&crowd.rude, "awake", CONTROLLER, &hello, true)?;
     crowd.lab.wait("all routes at the slow one", Duration::from_secs(60), || {
         let row = neighbor(&crowd.controller, "10.0.0.66")?;
