@@ -43,8 +43,9 @@ use wire::{
 const BATCH: usize = 64;
 /// And bytes: well below the send buffer.
 const BATCH_BYTES: usize = 32 * 1024;
-/// Datagrams read from the monitor in one [`Backend::poll`].
-const POLL: usize = 1024;
+/// Datagrams read from the monitor in one [`Backend::poll`]: more than one turn of the reconciler causes by removing rows
+/// (two for each of its 2048), or a large withdrawal would fill the buffer with our own echoes.
+const POLL: usize = 8192;
 /// Rounds of plan and execution for the devices of one VNI.
 const ROUNDS: usize = 4;
 
