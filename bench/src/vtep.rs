@@ -52,6 +52,10 @@ pub(crate) fn measure(kind: Kind, macs: usize, limit: Duration) -> Result<Sample
             // What the daemon hears of its own rows is not part of the withdrawal.
             daemon.quiet();
             remove = send_and_wait(&mut fdb, &withdrawal, false)?;
+            if remove.is_none() {
+                let left = fdb.first_exception(0..macs, false)?;
+                println!("  {}", daemon.explain(&format!("row {left:?} is still there")));
+            }
         }
         Ok(Sample { install, remove, usage, cpu: usage.cpu.saturating_sub(before) })
     })
