@@ -56,7 +56,7 @@ pub struct CoreConfig {
 /// Something that happened.
 #[derive(Debug)]
 pub enum Input {
-    /// A neighbour connected to us; ask [`Core::admits`] first.
+    /// A neighbour connected to us; ask [`Core::admit`] first.
     Accepted {
         /// A number nobody used before.
         conn: ConnId,

@@ -1,6 +1,6 @@
 //! The kernel as a dataplane: bridges, VXLAN devices, their FDB and neighbour tables, over rtnetlink.
 //!
-//! Layout `device-per-vni`: see [`devices`] for devices and their ownership, [`rows`] for rows. All of it is
+//! Layout `device-per-vni`: see `devices` for devices and their ownership, `rows` for rows. All of it is
 //! blocking, on the thread of the reconciler ([`crate::thread::spawn`]): the kernel does what a message says within
 //! the `sendto`, so there is nothing to wait for. It needs CAP_NET_ADMIN in its network namespace.
 
