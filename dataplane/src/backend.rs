@@ -26,6 +26,8 @@ pub enum Fact {
     },
     /// Event: a row of ours went, or may have been changed. Look at the key again.
     Touched(Key),
+    /// Event: a row of ours with just this value went.
+    Gone(Row),
     /// A MAC is on a local port.
     Local {
         /// In this VNI.
@@ -58,6 +60,15 @@ pub enum Fact {
     Device(Vni),
     /// Event: events were lost. Look at everything again.
     Lost,
+}
+
+/// How much to observe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything.
+    All,
+    /// What is cheap: the devices, the MACs on local ports and the neighbours; of our rows, whatever is at hand.
+    Local,
 }
 
 /// The state of the devices of a VNI.
@@ -129,11 +140,11 @@ pub trait Backend {
     /// The VNIs it holds devices of ours for, whether wanted or left by an earlier run.
     fn vnis(&mut self) -> Result<Vec<Vni>, Error>;
 
-    /// Everything there is in a VNI, now, and in what state its devices are.
-    fn observe(&mut self, vni: Vni, found: &mut dyn FnMut(Fact)) -> Result<Device, Error>;
+    /// What there is in a VNI, now, and in what state its devices are.
+    fn observe(&mut self, vni: Vni, scope: Scope, found: &mut dyn FnMut(Fact)) -> Result<Device, Error>;
 
-    /// What there is at one key, now; nothing is told if there is nothing.
-    fn look(&mut self, key: &Key, found: &mut dyn FnMut(Fact)) -> Result<(), Error>;
+    /// What there is at these keys, of MACs and neighbours, now; nothing is told of one where there is nothing.
+    fn look(&mut self, keys: &[Key], found: &mut dyn FnMut(Fact)) -> Result<(), Error>;
 
     /// Applies ops in order and appends one outcome for each. All ops are idempotent.
     fn apply(&mut self, ops: &[Op], outcomes: &mut Vec<Outcome>);

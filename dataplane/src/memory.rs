@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use types::{MacAddr, Vni};
 
-use crate::backend::{Backend, Device, Error, ErrorKind, Fact, Outcome};
+use crate::backend::{Backend, Device, Error, ErrorKind, Fact, Outcome, Scope};
 use crate::plan::Op;
 use crate::rows::{Key, Row, Rows};
 
@@ -153,8 +153,9 @@ impl Memory {
             self.forget(vni);
             self.foreign.retain(|(v, _)| *v != vni);
             self.event(Fact::Device(vni));
-        } else if self.rows.remove(key) {
-            self.event(Fact::Touched(*key));
+        } else if let Some(row) = self.rows.get(key) {
+            self.rows.remove(key);
+            self.event(if matches!(row, Row::Flood(..)) { Fact::Gone(row) } else { Fact::Touched(*key) });
         }
     }
 
@@ -254,13 +255,17 @@ impl Backend for Memory {
         Ok(self.rows.vnis().collect())
     }
 
-    fn observe(&mut self, vni: Vni, found: &mut dyn FnMut(Fact)) -> Result<Device, Error> {
+    fn observe(&mut self, vni: Vni, scope: Scope, found: &mut dyn FnMut(Fact)) -> Result<Device, Error> {
         if self.rows.device(vni).is_none() {
             return Ok(Device::Missing);
         }
         let mut keys = Vec::new();
         self.rows.keys(vni, &mut keys);
-        keys.retain(|key| !matches!(key, Key::Vni(_)));
+        keys.retain(|key| match key {
+            Key::Vni(_) => false,
+            Key::Mac(..) | Key::Flood(..) => scope == Scope::All,
+            Key::Neighbour(..) => true,
+        });
         for row in keys.iter().filter_map(|key| self.rows.get(key)) {
             found(Fact::Row { row, own: true });
         }
@@ -282,12 +287,20 @@ impl Backend for Memory {
         Ok(Device::Right)
     }
 
-    fn look(&mut self, key: &Key, found: &mut dyn FnMut(Fact)) -> Result<(), Error> {
-        if let Some(row) = self.rows.get(key) {
-            found(Fact::Row { row, own: true });
-        }
-        if let Key::Mac(vni, mac) = key {
-            self.mac_facts(*vni, *mac, found);
+    fn look(&mut self, keys: &[Key], found: &mut dyn FnMut(Fact)) -> Result<(), Error> {
+        for key in keys {
+            if let Some(row) = self.rows.get(key) {
+                found(Fact::Row { row, own: true });
+            }
+            match *key {
+                Key::Mac(vni, mac) => self.mac_facts(vni, mac, found),
+                Key::Neighbour(vni, ip) => {
+                    if let Some((mac, fixed)) = self.neighbours.get(&(vni, ip)) {
+                        found(Fact::Neighbour { vni, ip, mac: *mac, fixed: *fixed });
+                    }
+                }
+                Key::Vni(_) | Key::Flood(..) => {}
+            }
         }
         Ok(())
     }

@@ -299,6 +299,11 @@ impl Rows {
         self.vnis.get(&vni)?.device.as_ref()
     }
 
+    /// How many MACs in a VNI.
+    pub fn macs(&self, vni: Vni) -> usize {
+        self.vnis.get(&vni).map_or(0, |rows| rows.macs.len())
+    }
+
     /// Every VNI with at least one row, in order.
     pub fn vnis(&self) -> impl Iterator<Item = Vni> + '_ {
         self.vnis.keys().copied()

@@ -10,9 +10,10 @@
 //!   error that names it, and nothing is done to it.
 //! - An interface that is in somebody else's bridge is not taken out of it.
 //!
-//! The MTU is left to the kernel. Which underlay a packet will take is not known here, and a bridge with a smaller
-//! MTU than its hosts drops silently, where an underlay that is too small fragments. Give the underlay 50 bytes more
-//! (70 over IPv6) than the hosts, or the hosts less.
+//! The MTU is left to the kernel. Which underlay a packet will take is not known here, and a bridge whose MTU is
+//! smaller than its hosts' drops in silence; a VXLAN device whose packet does not fit the underlay answers with
+//! "fragmentation needed" (or "packet too big"), and hosts adapt. Better is an underlay with 50 bytes more than the
+//! hosts (70 over IPv6).
 
 use std::fmt;
 use std::net::IpAddr;

@@ -14,7 +14,7 @@ use foldhash::fast::RandomState;
 use rustix::io::Errno;
 use types::{MacAddr, Vni};
 
-use crate::backend::{Backend, Device, Error, ErrorKind, Fact, Outcome};
+use crate::backend::{Backend, Device, Error, ErrorKind, Fact, Outcome, Scope};
 use crate::intent::{L2Vni, Neighbour};
 use crate::plan::Op;
 use crate::rows::{Key, Row};
@@ -33,10 +33,10 @@ use links::{Kind, Link, Links};
 use rows::{Fdb, Indexes};
 use socket::{Complete, Heard, Monitor, RECEIVE, Refusal, Requests};
 use wire::{
-    AF_BRIDGE, AF_INET, AF_INET6, Batch, Message, Messages, NDA_DST, NDA_IFINDEX, NDA_LLADDR, NDA_MASTER,
-    NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NTF_EXT_LEARNED, NTF_ROUTER, NTF_SELF, NUD_FAILED, NUD_INCOMPLETE,
-    NUD_NOARP, NUD_PERMANENT, Neigh, RTM_DELLINK, RTM_DELNEIGH, RTM_GETLINK, RTM_GETNEIGH, RTM_NEWLINK,
-    RTM_NEWNEIGH, RTM_SETLINK,
+    AF_BRIDGE, AF_INET, AF_INET6, Batch, Message, Messages, NDA_IFINDEX, NDA_MASTER, NLM_F_CREATE,
+    NLM_F_DUMP, NLM_F_EXCL, NTF_EXT_LEARNED, NTF_ROUTER, NUD_FAILED, NUD_INCOMPLETE, NUD_NOARP,
+    NUD_PERMANENT, Neigh, RTM_DELLINK, RTM_DELNEIGH, RTM_GETLINK, RTM_GETNEIGH, RTM_NEWLINK, RTM_NEWNEIGH,
+    RTM_SETLINK,
 };
 
 /// Messages to a `sendto`. Measured: 16 to 64 are best, larger batches are slower.
@@ -288,9 +288,9 @@ impl Kernel {
             }
         };
         let mut failure = None;
-        let sent = self.requests.batch(&mut batch, &mut |place, refusal| {
+        let sent = self.requests.batch(&mut batch, &mut |place, answer| {
             if place < optional && failure.is_none() {
-                failure = Some(refusal);
+                failure = answer.err();
             }
         });
         self.batch = batch;
@@ -315,7 +315,7 @@ impl Kernel {
         {
             let at = devices.at;
             let mut ops = Vec::new();
-            self.observe_rows(vni, at, &mut |fact| {
+            self.observe_all(vni, at, &mut |fact| {
                 if let Fact::Row { row, own: true } = fact {
                     ops.push(Op::Del(row));
                 }
@@ -358,11 +358,29 @@ impl Kernel {
             .map_err(|refusal| refused(what.to_owned(), refusal))
     }
 
-    fn observe_rows(&mut self, vni: Vni, at: Indexes, found: &mut dyn FnMut(Fact)) -> Result<(), Error> {
+    /// Everything in the FDB of a VNI.
+    fn observe_fdb(&mut self, vni: Vni, at: Indexes, found: &mut dyn FnMut(Fact)) -> Result<(), Error> {
+        self.dump_fdb(vni, at, (NDA_MASTER, at.bridge), found)
+    }
+
+    /// What the bridge has on its local ports. One walk of its table for each, however large that is.
+    fn observe_ports(&mut self, vni: Vni, at: Indexes, found: &mut dyn FnMut(Fact)) -> Result<(), Error> {
+        let ports: Vec<u32> =
+            self.links.ports(at.bridge).map(|link| link.index).filter(|i| *i != at.vxlan).collect();
+        ports.into_iter().try_for_each(|port| self.dump_fdb(vni, at, (NDA_IFINDEX, port), found))
+    }
+
+    fn dump_fdb(
+        &mut self,
+        vni: Vni,
+        at: Indexes,
+        filter: (u16, u32),
+        found: &mut dyn FnMut(Fact),
+    ) -> Result<(), Error> {
         self.batch.clear();
         self.batch.begin(RTM_GETNEIGH, NLM_F_DUMP);
         self.batch.neigh(AF_BRIDGE, 0, 0, 0);
-        self.batch.attr(NDA_MASTER, &at.bridge.to_ne_bytes());
+        self.batch.attr(filter.0, &filter.1.to_ne_bytes());
         // The kernel shows a port's rows in the bridge before the device's own: the halves meet here.
         let mut halves: HashMap<MacAddr, bool, RandomState> = HashMap::default();
         let mut ports: Vec<(MacAddr, u32, bool)> = Vec::new();
@@ -394,6 +412,20 @@ impl Kernel {
             let interface = self.port_name(port);
             found(Fact::Local { vni, mac, interface, sticky });
         }
+        Ok(())
+    }
+
+    fn observe_all(&mut self, vni: Vni, at: Indexes, found: &mut dyn FnMut(Fact)) -> Result<(), Error> {
+        self.observe_fdb(vni, at, found)?;
+        self.observe_neighbours(vni, at, found)
+    }
+
+    fn observe_neighbours(
+        &mut self,
+        vni: Vni,
+        at: Indexes,
+        found: &mut dyn FnMut(Fact),
+    ) -> Result<(), Error> {
         for family in [AF_INET, AF_INET6] {
             self.batch.clear();
             self.batch.begin(RTM_GETNEIGH, NLM_F_DUMP);
@@ -408,49 +440,65 @@ impl Kernel {
         Ok(())
     }
 
-    fn look_at_mac(&mut self, vni: Vni, mac: MacAddr, found: &mut dyn FnMut(Fact)) -> Result<(), Error> {
-        let Some(VniDevices { at, .. }) = self.vnis.get(&vni) else { return Ok(()) };
-        let at = *at;
-        let mut seen = Vec::new();
-        for in_bridge in [true, false] {
+    /// Looks up keys, many to a datagram: a MAC in the bridge and in the VXLAN device, a neighbour on the bridge.
+    fn look_up(&mut self, keys: &[Key], found: &mut dyn FnMut(Fact)) -> Result<(), Error> {
+        let mut seen: Vec<(usize, Neigh)> = Vec::new();
+        for keys in keys.chunks(BATCH / 2) {
             self.batch.clear();
-            self.batch.begin(RTM_GETNEIGH, 0);
-            if in_bridge {
-                self.batch.neigh(AF_BRIDGE, 0, 0, 0);
-                self.batch.attr(NDA_MASTER, &at.bridge.to_ne_bytes());
-            } else {
-                self.batch.neigh(AF_BRIDGE, at.vxlan, 0, NTF_SELF);
+            let mut owners: Vec<usize> = Vec::with_capacity(BATCH);
+            for (i, key) in keys.iter().enumerate() {
+                let Some(VniDevices { at, .. }) = self.vnis.get(&key.vni()) else { continue };
+                rows::encode_get(key, *at, &mut self.batch);
+                owners.resize(self.batch.len(), i);
             }
-            self.batch.attr(NDA_LLADDR, &mac.0);
-            let asked = self.requests.ask(&mut self.batch, &mut |m| {
-                if m.kind == RTM_NEWNEIGH {
-                    seen.extend(Neigh::parse(m.body).map(|n| Fdb::of(&n, vni, at)));
+            let mut failure = None;
+            let sent = self.requests.batch(&mut self.batch, &mut |place, answer| match answer {
+                Ok(message) => {
+                    if let (RTM_NEWNEIGH, Some(neigh), Some(&i)) =
+                        (message.kind, Neigh::parse(message.body), owners.get(place))
+                    {
+                        seen.push((i, neigh));
+                    }
                 }
+                // Nothing there, or not even the device.
+                Err(Refusal { errno: Errno::NOENT | Errno::NODEV | Errno::INVAL, .. }) => {}
+                Err(refusal) => failure = Some(refusal),
             });
-            match asked {
-                Err(refusal) if refusal.errno != Errno::NOENT && refusal.errno != Errno::NODEV => {
-                    return Err(refused(format!("look up {mac} in the FDB"), refusal));
-                }
-                _ => {}
+            if let Some(refusal) = sent.err().map(Refusal::from).or(failure) {
+                return Err(refused("look rows up".into(), refusal));
             }
+            for same in seen.chunk_by(|(a, _), (b, _)| a == b) {
+                self.tell_found(keys[same[0].0], same, found);
+            }
+            seen.clear();
         }
+        Ok(())
+    }
+
+    /// Tells what the answers to one key come to.
+    fn tell_found(&mut self, key: Key, answers: &[(usize, Neigh)], found: &mut dyn FnMut(Fact)) {
+        let vni = key.vni();
+        let Some(VniDevices { at, .. }) = self.vnis.get(&vni) else { return };
+        let at = *at;
+        let Key::Mac(_, mac) = key else {
+            return answers.iter().for_each(|(_, n)| found_neighbour(n, vni, found));
+        };
         let (mut bridge, mut to, mut any) = (None, None, false);
-        for fdb in seen {
-            match fdb {
+        for (_, n) in answers {
+            match Fdb::of(n, vni, at) {
                 Fdb::Bridge { sticky, .. } => (bridge, any) = (Some(sticky), true),
                 Fdb::Vxlan { to: leads, .. } => (to, any) = (leads, true),
-                Fdb::Local { mac, port, sticky } => {
+                Fdb::Local { port, sticky, .. } => {
                     let interface = self.port_name(port);
                     found(Fact::Local { vni, mac, interface, sticky });
                 }
-                Fdb::Foreign { mac } => found(Fact::Foreign(vni, mac)),
+                Fdb::Foreign { .. } => found(Fact::Foreign(vni, mac)),
                 Fdb::Flood { .. } | Fdb::Nothing => {}
             }
         }
         if any {
             found(Fact::Row { row: rows::mac_row(vni, mac, bridge, to), own: true });
         }
-        Ok(())
     }
 
     fn port_name(&mut self, index: u32) -> Arc<str> {
@@ -506,8 +554,8 @@ impl Kernel {
     }
 
     fn flush(&mut self, ops: &[Op], owners: &[usize], outcomes: &mut [Outcome], halves: &mut Vec<usize>) {
-        let sent = self.requests.batch(&mut self.batch, &mut |place, refusal| {
-            let Some(&i) = owners.get(place) else { return };
+        let sent = self.requests.batch(&mut self.batch, &mut |place, answer| {
+            let (Some(&i), Err(refusal)) = (owners.get(place), answer) else { return };
             let op = &ops[i];
             let gone = matches!(refusal.errno, Errno::NOENT | Errno::NODEV | Errno::NXIO);
             match op {
@@ -556,7 +604,7 @@ impl Kernel {
             return;
         }
         match fdb {
-            Fdb::Flood { vtep, .. } => facts.push(Fact::Touched(Key::Flood(vni, vtep))),
+            Fdb::Flood { vtep, flood, .. } => facts.push(Fact::Gone(Row::Flood(vni, vtep, flood))),
             Fdb::Bridge { mac, .. } | Fdb::Vxlan { mac, .. } => {
                 facts.push(Fact::Touched(Key::Mac(vni, mac)));
             }
@@ -644,7 +692,7 @@ impl Backend for Kernel {
         Ok(vnis.into_iter().collect())
     }
 
-    fn observe(&mut self, vni: Vni, found: &mut dyn FnMut(Fact)) -> Result<Device, Error> {
+    fn observe(&mut self, vni: Vni, scope: Scope, found: &mut dyn FnMut(Fact)) -> Result<Device, Error> {
         let Some(VniDevices { at, .. }) = self.vnis.get(&vni) else {
             return self.observe_unknown(vni, found);
         };
@@ -652,27 +700,17 @@ impl Backend for Kernel {
         self.refresh(vni)?;
         let state = self.vnis.get(&vni).map_or(Device::Missing, |devices| self.state(devices));
         if state != Device::Missing {
-            self.observe_rows(vni, at, found)?;
+            match scope {
+                Scope::All => self.observe_fdb(vni, at, found)?,
+                Scope::Local => self.observe_ports(vni, at, found)?,
+            }
+            self.observe_neighbours(vni, at, found)?;
         }
         Ok(state)
     }
 
-    fn look(&mut self, key: &Key, found: &mut dyn FnMut(Fact)) -> Result<(), Error> {
-        match *key {
-            Key::Mac(vni, mac) => self.look_at_mac(vni, mac, found),
-            Key::Vni(_) | Key::Flood(..) => Ok(()),
-            Key::Neighbour(vni, ip) => {
-                let Some(VniDevices { at, .. }) = self.vnis.get(&vni) else { return Ok(()) };
-                self.batch.clear();
-                self.batch.begin(RTM_GETNEIGH, 0);
-                self.batch.neigh(if ip.is_ipv4() { AF_INET } else { AF_INET6 }, at.bridge, 0, 0);
-                self.batch.attr_ip(NDA_DST, ip);
-                match self.dump(&format!("look up neighbour {ip}"), &mut |n| found_neighbour(n, vni, found)) {
-                    Err(error) if error.kind != ErrorKind::NoDevice => Err(error),
-                    _ => Ok(()),
-                }
-            }
-        }
+    fn look(&mut self, keys: &[Key], found: &mut dyn FnMut(Fact)) -> Result<(), Error> {
+        self.look_up(keys, found)
     }
 
     fn apply(&mut self, ops: &[Op], outcomes: &mut Vec<Outcome>) {
@@ -750,7 +788,7 @@ impl Kernel {
         });
         match at {
             None => Ok(Device::Missing),
-            Some(at) => self.observe_rows(vni, at, found).map(|()| Device::Wrong),
+            Some(at) => self.observe_all(vni, at, found).map(|()| Device::Wrong),
         }
     }
 }

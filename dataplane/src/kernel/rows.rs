@@ -20,13 +20,13 @@ use std::net::IpAddr;
 use types::{MacAddr, Vni};
 
 use super::wire::{
-    AF_BRIDGE, AF_INET, AF_INET6, Batch, NDA_DST, NDA_LLADDR, NDA_PROTOCOL, NDA_VNI, NLM_F_APPEND,
-    NLM_F_CREATE, NLM_F_REPLACE, NTF_EXT_LEARNED, NTF_MASTER, NTF_ROUTER, NTF_SELF, NTF_STICKY, NUD_NOARP,
-    NUD_PERMANENT, NUD_REACHABLE, Neigh, RTM_DELNEIGH, RTM_NEWNEIGH,
+    AF_BRIDGE, AF_INET, AF_INET6, Batch, NDA_DST, NDA_LLADDR, NDA_MASTER, NDA_PROTOCOL, NDA_VNI,
+    NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE, NTF_EXT_LEARNED, NTF_MASTER, NTF_ROUTER, NTF_SELF, NTF_STICKY,
+    NUD_NOARP, NUD_PERMANENT, NUD_REACHABLE, Neigh, RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH,
 };
 use crate::intent::{Flood, Neighbour, RemoteMac};
 use crate::plan::Op;
-use crate::rows::Row;
+use crate::rows::{Key, Row};
 
 /// Who wrote a neighbour entry (NDA_PROTOCOL): a number of our own. zebra claims and sweeps 186 (BGP).
 pub const PROTOCOL: u8 = 231;
@@ -110,6 +110,27 @@ pub(super) fn encode_del_self(mac: MacAddr, at: Indexes, batch: &mut Batch) {
     batch.begin(RTM_DELNEIGH, 0);
     batch.neigh(AF_BRIDGE, at.vxlan, 0, NTF_SELF);
     batch.attr(NDA_LLADDR, &mac.0);
+}
+
+/// The questions that show what stands at a key.
+pub(super) fn encode_get(key: &Key, at: Indexes, batch: &mut Batch) {
+    match key {
+        Key::Mac(_, mac) => {
+            batch.begin(RTM_GETNEIGH, 0);
+            batch.neigh(AF_BRIDGE, 0, 0, 0);
+            batch.attr(NDA_MASTER, &at.bridge.to_ne_bytes());
+            batch.attr(NDA_LLADDR, &mac.0);
+            batch.begin(RTM_GETNEIGH, 0);
+            batch.neigh(AF_BRIDGE, at.vxlan, 0, NTF_SELF);
+            batch.attr(NDA_LLADDR, &mac.0);
+        }
+        Key::Neighbour(_, ip) => {
+            batch.begin(RTM_GETNEIGH, 0);
+            batch.neigh(family(*ip), at.bridge, 0, 0);
+            batch.attr_ip(NDA_DST, *ip);
+        }
+        Key::Vni(_) | Key::Flood(..) => {}
+    }
 }
 
 /// The VTEP, and the VNI on the wire where that is not the device's own (downstream-assigned, RFC 8365 §5.1.3).

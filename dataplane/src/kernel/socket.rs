@@ -67,12 +67,12 @@ impl Requests {
         Ok(Self { socket, number: 0, reply: vec![0; RECEIVE] })
     }
 
-    /// Sends a batch and empties it; `refused` hears which messages failed, by their place in the batch. The error
-    /// returned is one of the socket itself: then nothing is known of any message.
+    /// Sends a batch and empties it. `answer` hears, by their place in the batch, what messages came to: an answer,
+    /// or a refusal. The error returned is one of the socket itself: then nothing is known of any message.
     pub(super) fn batch(
         &mut self,
         batch: &mut Batch,
-        refused: &mut dyn FnMut(usize, Refusal),
+        answer: &mut dyn FnMut(usize, Result<&Message<'_>, Refusal>),
     ) -> Result<(), Errno> {
         if batch.is_empty() {
             return Ok(());
@@ -84,11 +84,15 @@ impl Requests {
             let n = receive(&self.socket, &mut self.reply, RecvFlags::empty())?;
             for message in Messages(&self.reply[..n]) {
                 let place = message.number.wrapping_sub(first) as usize;
-                if message.kind != NLMSG_ERROR || place >= len {
+                if place >= len {
+                    continue;
+                }
+                if message.kind != NLMSG_ERROR {
+                    answer(place, Ok(&message));
                     continue;
                 }
                 if let Some(refusal) = Refusal::of(&message) {
-                    refused(place, refusal);
+                    answer(place, Err(refusal));
                 }
                 if message.number == last {
                     return Ok(());

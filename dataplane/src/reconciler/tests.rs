@@ -521,8 +521,16 @@ proptest! {
     }
 
     #[test]
-    fn whatever_happens_it_ends_as_wanted(steps in prop::collection::vec(any_step(), 1..80)) {
-        let mut node = Node::with(&[Change::Settled]);
+    fn whatever_happens_it_ends_as_wanted(
+        steps in prop::collection::vec(any_step(), 1..80),
+        whole in any::<bool>(),
+    ) {
+        let mut node = Node::new(Memory::new());
+        if !whole {
+            node.r.config.observe_limit = 0;
+        }
+        node.change(&[Change::Settled]);
+        node.quiet();
         let mut foreign = BTreeSet::new();
         for step in steps {
             match step {
@@ -536,7 +544,9 @@ proptest! {
                         foreign.retain(|(f, _)| *f != v);
                     }
                 }
-                Step::Stray(row) => node.r.backend_mut().set_row(row),
+                // Only an observation of all finds a row nobody knew of.
+                Step::Stray(row) if whole => node.r.backend_mut().set_row(row),
+                Step::Stray(_) => {}
                 Step::Fail(n) => node.r.backend_mut().fail_op(n, ErrorKind::Other),
                 Step::Foreign(v, m) => {
                     node.r.backend_mut().add_foreign(vni(v), mac(m));
@@ -555,6 +565,8 @@ proptest! {
         prop_assert!(node.r.status().in_sync, "{:?}", node.r.status());
         let ops = node.r.backend().ops();
         node.after(61);
-        prop_assert_eq!(node.r.backend().ops(), ops, "once as wanted, nothing is written");
+        if whole {
+            prop_assert_eq!(node.r.backend().ops(), ops, "once as wanted, nothing is written");
+        }
     }
 }

@@ -1,0 +1,387 @@
+//! What a dataplane shows and tells: events, lookups, observations, and what follows from them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use types::{MacAddr, Time, Vni};
+
+use super::{AUDIT_BATCH, Event, LocalMac, LocalNeighbour, OBSERVE_BATCH, Output, Reconciler, Seen};
+use crate::backend::{Backend, Device, Error, Fact, Scope};
+use crate::intent::Local;
+use crate::plan;
+use crate::rows::{Key, Row, Rows};
+
+/// What stands at a key.
+#[derive(Debug, Default)]
+struct Look {
+    row: Option<Row>,
+    local: Option<(Arc<str>, bool)>,
+    neighbour: Option<(MacAddr, bool)>,
+    foreign: bool,
+}
+
+impl<B: Backend> Reconciler<B> {
+    pub(super) fn take_events(&mut self, out: &mut Vec<Output>) {
+        let mut facts = Vec::new();
+        self.more_events = self.backend.poll(&mut facts);
+        for fact in facts {
+            self.event(fact, out);
+        }
+    }
+
+    pub(super) fn event(&mut self, fact: Fact, out: &mut Vec<Output>) {
+        match fact {
+            Fact::Lost => {
+                out.push(Output::Event(Event::EventsLost));
+                self.resync();
+            }
+            Fact::Device(vni) => {
+                if self.installed.device(vni).is_some() && !self.retries.contains_key(&Key::Vni(vni)) {
+                    self.observe.insert(vni);
+                } else if self.intent.rows().device(vni).is_some() {
+                    self.dirty_vnis.insert(vni);
+                }
+            }
+            // The echo of our own removal is no news.
+            Fact::Touched(key) => {
+                if self.installed.contains(&key) {
+                    self.audit.push(key);
+                }
+            }
+            Fact::Gone(row) => {
+                let key = row.key();
+                if self.installed.get(&key).as_ref() == Some(&row) {
+                    self.installed.remove(&key);
+                    if self.intent.rows().get(&key) == Some(row) {
+                        self.repaired(key.vni(), 1, key, out);
+                    }
+                    self.push(key);
+                }
+            }
+            Fact::Row { row, .. } => {
+                let key = row.key();
+                self.installed.insert(row);
+                self.push(key);
+            }
+            // Somebody wrote over a row of ours, or the bridge learned its MAC. Before or after our last write?
+            Fact::Local { vni, mac, .. } | Fact::Foreign(vni, mac)
+                if self.installed.contains(&Key::Mac(vni, mac)) =>
+            {
+                self.audit.push(Key::Mac(vni, mac));
+            }
+            Fact::Local { vni, mac, interface, sticky } => self.local(vni, mac, interface, sticky, out),
+            Fact::Foreign(vni, mac) => self.foreign(vni, mac, out),
+            Fact::MacGone(vni, mac) => self.mac_gone(vni, mac, out),
+            Fact::Neighbour { vni, ip, mac, fixed } => self.neighbour(vni, ip, mac, fixed, out),
+            Fact::NeighbourGone(vni, ip) => {
+                let known = self.seen.get_mut(&vni).and_then(|seen| seen.neighbours.remove(&ip));
+                if known.is_some() {
+                    out.push(Output::Local(Local::NeighbourGone { vni, ip }));
+                    self.push(Key::Neighbour(vni, ip));
+                }
+            }
+        }
+    }
+
+    pub(super) fn local(
+        &mut self,
+        vni: Vni,
+        mac: MacAddr,
+        interface: Arc<str>,
+        sticky: bool,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(seen) = self.seen.get_mut(&vni) else { return };
+        seen.foreign.remove(&mac);
+        let new = LocalMac { interface, sticky, superseded: false };
+        let old = seen.macs.insert(mac, new.clone());
+        if old.as_ref().is_some_and(|o| o.interface == new.interface && o.sticky == sticky && !o.superseded) {
+            return;
+        }
+        out.push(Output::Local(new.seen(vni, mac)));
+    }
+
+    /// Somebody else's row: the bridge has one entry for a MAC, so that it is on no local port any more.
+    fn foreign(&mut self, vni: Vni, mac: MacAddr, out: &mut Vec<Output>) {
+        let Some(seen) = self.seen.get_mut(&vni) else { return };
+        seen.foreign.insert(mac);
+        if seen.macs.remove(&mac).is_some() {
+            out.push(Output::Local(Local::MacGone { vni, mac }));
+        }
+    }
+
+    pub(super) fn mac_gone(&mut self, vni: Vni, mac: MacAddr, out: &mut Vec<Output>) {
+        let Some(seen) = self.seen.get_mut(&vni) else { return };
+        let was_foreign = seen.foreign.remove(&mac);
+        let was_local = seen.macs.remove(&mac).is_some();
+        if was_local {
+            out.push(Output::Local(Local::MacGone { vni, mac }));
+        }
+        if was_local || was_foreign {
+            self.push(Key::Mac(vni, mac));
+        }
+    }
+
+    pub(super) fn neighbour(
+        &mut self,
+        vni: Vni,
+        ip: IpAddr,
+        mac: MacAddr,
+        fixed: bool,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(seen) = self.seen.get_mut(&vni) else { return };
+        let new = LocalNeighbour { mac, fixed, superseded: false };
+        let old = seen.neighbours.insert(ip, new);
+        if old.is_none_or(|o| o.mac != mac || o.superseded) {
+            out.push(Output::Local(Local::NeighbourSeen { vni, ip, mac }));
+        }
+        self.installed.remove(&Key::Neighbour(vni, ip));
+    }
+
+    pub(super) fn repaired(&mut self, vni: Vni, rows: usize, example: Key, out: &mut Vec<Output>) {
+        self.repairs += rows as u64;
+        out.push(Output::Event(Event::Repaired { vni, rows, example }));
+    }
+
+    pub(super) fn start_resync(&mut self, now: Time, out: &mut Vec<Output>) {
+        self.resync_at = now + self.config.resync;
+        self.resyncing = true;
+        let wanted = self.intent.rows();
+        let with_device: Vec<Vni> = wanted.vnis().filter(|v| wanted.device(*v).is_some()).collect();
+        for vni in with_device {
+            if self.installed.device(vni).is_some() {
+                self.observe.insert(vni);
+            } else if !self.retries.contains_key(&Key::Vni(vni)) {
+                self.dirty_vnis.insert(vni);
+            }
+        }
+        match self.backend.vnis() {
+            Ok(found) if self.intent.settled() => {
+                let wanted = self.intent.rows();
+                self.dirty_vnis.extend(found.into_iter().filter(|vni| wanted.device(*vni).is_none()));
+            }
+            Ok(_) => {}
+            Err(error) => self.failed(vec![error], out),
+        }
+    }
+
+    pub(super) fn finish_resync(&mut self, now: Time) {
+        if self.resyncing && self.observe.is_empty() && self.dirty_vnis.is_empty() {
+            self.resyncing = false;
+            self.last_resync = Some(now);
+        }
+    }
+
+    /// Looks at some of the rows that are to be looked at.
+    pub(super) fn audit_some(&mut self, out: &mut Vec<Output>) {
+        let start = self.audit.len().saturating_sub(AUDIT_BATCH);
+        let mut keys = self.audit.split_off(start);
+        if self.audit.is_empty() {
+            self.audit = Vec::new();
+        }
+        keys.retain(|key| self.installed.device(key.vni()).is_some() && !self.observe.contains(&key.vni()));
+        keys.sort_unstable();
+        keys.dedup();
+        if keys.is_empty() {
+            return;
+        }
+        let mut looks: HashMap<Key, Look, RandomState> = HashMap::default();
+        let result = self.backend.look(&keys, &mut |fact| match fact {
+            Fact::Row { row, .. } => {
+                let key = row.key();
+                looks.entry(key).or_default().row = Some(row);
+            }
+            Fact::Local { vni, mac, interface, sticky } => {
+                looks.entry(Key::Mac(vni, mac)).or_default().local = Some((interface, sticky));
+            }
+            Fact::Foreign(vni, mac) => looks.entry(Key::Mac(vni, mac)).or_default().foreign = true,
+            Fact::Neighbour { vni, ip, mac, fixed } => {
+                looks.entry(Key::Neighbour(vni, ip)).or_default().neighbour = Some((mac, fixed));
+            }
+            _ => {}
+        });
+        if let Err(error) = result {
+            // Nothing is known of them: the next resync will.
+            self.failed(vec![error], out);
+            return;
+        }
+        let mut lost: BTreeMap<Vni, (usize, Key)> = BTreeMap::new();
+        for key in keys {
+            let look = looks.remove(&key).unwrap_or_default();
+            if self.judge(key, look, out) {
+                lost.entry(key.vni()).or_insert((0, key)).0 += 1;
+            }
+        }
+        for (vni, (rows, example)) in lost {
+            self.repaired(vni, rows, example, out);
+        }
+    }
+
+    /// Takes in what stands at a key now. True if a row was lost that is to be put back.
+    fn judge(&mut self, key: Key, look: Look, out: &mut Vec<Output>) -> bool {
+        let mut overtaken = look.foreign;
+        match key {
+            Key::Mac(vni, mac) => {
+                let known = self.seen.get(&vni).is_some_and(|seen| seen.foreign.contains(&mac));
+                if look.foreign && !known {
+                    self.foreign(vni, mac, out);
+                    self.push(key);
+                } else if known && !look.foreign {
+                    self.mac_gone(vni, mac, out);
+                }
+                if let Some((interface, sticky)) = look.local {
+                    overtaken = true;
+                    self.local(vni, mac, interface, sticky, out);
+                }
+            }
+            Key::Neighbour(vni, ip) => {
+                if let Some((mac, fixed)) = look.neighbour {
+                    overtaken = true;
+                    self.neighbour(vni, ip, mac, fixed, out);
+                }
+            }
+            Key::Vni(_) | Key::Flood(..) => {}
+        }
+        let before = self.installed.get(&key);
+        if before == look.row {
+            return false;
+        }
+        match look.row {
+            Some(row) => self.installed.insert(row),
+            None => self.installed.remove(&key),
+        };
+        self.push(key);
+        !overtaken && before.is_some() && self.intent.rows().get(&key) == before
+    }
+
+    pub(super) fn observe_some(&mut self, now: Time, out: &mut Vec<Output>) {
+        let mut rows = 0;
+        while rows < OBSERVE_BATCH {
+            let Some(vni) = self.observe.pop_first() else { break };
+            if self.installed.device(vni).is_none() {
+                continue;
+            }
+            match self.observe_vni(vni, out) {
+                Ok(n) => rows += n + 64,
+                Err(error) => {
+                    self.fail(Key::Vni(vni), now);
+                    self.failed(vec![error], out);
+                }
+            }
+        }
+    }
+
+    /// Compares one VNI with what stands in the dataplane: all of it, or, where that has been done once and there is
+    /// much of it, without the MACs of others; these are then looked at one by one, some at a time.
+    fn observe_vni(&mut self, vni: Vni, out: &mut Vec<Output>) -> Result<usize, Error> {
+        let large = self.installed.macs(vni) > self.config.observe_limit;
+        let scope = if large && self.seen.contains_key(&vni) { Scope::Local } else { Scope::All };
+        let mut found = Rows::default();
+        let mut seen = Seen::default();
+        let (wanted, installed) = (self.intent.rows(), &self.installed);
+        let mut count = 0;
+        let device = self.backend.observe(vni, scope, &mut |fact| {
+            count += 1;
+            match fact {
+                Fact::Row { row, own } => {
+                    let key = row.key();
+                    if own || wanted.contains(&key) || installed.contains(&key) {
+                        found.insert(row);
+                    }
+                }
+                Fact::Local { mac, interface, sticky, .. } => {
+                    seen.macs.insert(mac, LocalMac { interface, sticky, superseded: false });
+                }
+                Fact::Foreign(_, mac) => {
+                    seen.foreign.insert(mac);
+                }
+                Fact::Neighbour { ip, mac, fixed, .. } => {
+                    seen.neighbours.insert(ip, LocalNeighbour { mac, fixed, superseded: false });
+                }
+                _ => {}
+            }
+        })?;
+        if scope == Scope::Local && device != Device::Missing {
+            if let Some(before) = self.seen.get(&vni) {
+                seen.foreign.extend(&before.foreign);
+            }
+            let mut keys = Vec::new();
+            self.installed.keys(vni, &mut keys);
+            wanted.keys(vni, &mut keys);
+            for key in keys {
+                let stands = self.installed.get(&key);
+                match key {
+                    Key::Mac(..) => self.audit.push(key),
+                    Key::Flood(..) => self.rewrite.push(key),
+                    Key::Vni(_) | Key::Neighbour(..) => continue,
+                }
+                if let Some(row) = stands {
+                    found.insert(row);
+                }
+            }
+        }
+
+        // The device row itself: right, or to be put again.
+        let spec = self.installed.device(vni).cloned();
+        if device == Device::Right {
+            seen.ready = true;
+            if let Some(spec) = spec {
+                found.insert(Row::Vni(spec));
+            }
+        } else {
+            self.dirty_vnis.insert(vni);
+        }
+
+        let mut keys = Vec::new();
+        self.installed.keys(vni, &mut keys);
+        keys.sort_unstable();
+        let mut lost = 0;
+        let mut example = None;
+        for key in keys {
+            let before = self.installed.get(&key);
+            let overtaken = match key {
+                Key::Mac(_, mac) => seen.macs.contains_key(&mac) || seen.foreign.contains(&mac),
+                Key::Flood(..) => scope == Scope::Local,
+                _ => false,
+            };
+            if found.get(&key) != before && !overtaken && self.intent.rows().get(&key) == before {
+                lost += 1;
+                example.get_or_insert(key);
+            }
+        }
+        if let Some(example) = example {
+            self.repaired(vni, lost, example, out);
+        }
+        self.installed.replace_vni(vni, found);
+        self.merge_seen(vni, seen, out);
+
+        let mut keys = Vec::new();
+        plan::differences(self.intent.rows(), &self.installed, vni, self.intent.settled(), &mut keys);
+        for key in keys {
+            if !matches!(key, Key::Vni(_)) && !self.retries.contains_key(&key) {
+                self.push(key);
+            }
+        }
+        Ok(count)
+    }
+
+    /// Tells upwards how what is seen now differs from what was seen before.
+    pub(super) fn merge_seen(&mut self, vni: Vni, mut now: Seen, out: &mut Vec<Output>) {
+        let before = self.seen.remove(&vni).unwrap_or_default();
+        for (mac, local) in &mut now.macs {
+            if let Some(old) = before.macs.get(mac).filter(|old| old.is_at(local)) {
+                local.superseded = old.superseded;
+            }
+        }
+        for (ip, neighbour) in &mut now.neighbours {
+            if let Some(old) = before.neighbours.get(ip).filter(|old| old.mac == neighbour.mac) {
+                neighbour.superseded = old.superseded;
+            }
+        }
+        out.extend(now.changes(&before, vni).into_iter().map(Output::Local));
+        self.seen.insert(vni, now);
+    }
+}
