@@ -4,4 +4,7 @@
 mod harness;
 
 mod devices;
+mod events;
 mod rows;
+mod scale;
+mod traffic;

@@ -1,0 +1,125 @@
+//! Many rows, and the thread they are written from.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use dataplane::intent::{Change, Local, RemoteMac};
+use dataplane::kernel::{Kernel, KernelConfig};
+use dataplane::reconciler::{Config, Output};
+use dataplane::thread::{self, Update};
+use types::{MacAddr, Time};
+
+use crate::harness::*;
+
+/// A test build takes its time over more; the benchmark (`cargo bench`) goes to 300 000.
+const N: u32 = 50_000;
+
+fn put(n: u32, to: u8) -> Change {
+    let [_, a, b, c] = n.to_be_bytes();
+    let remote = RemoteMac { vtep: [10, 9, 1, to].into(), vni: vni(100), sticky: false };
+    Change::PutMac(vni(100), MacAddr([2, 0, 1, a, b, c]), remote)
+}
+
+fn del(n: u32) -> Change {
+    match put(n, 0) {
+        Change::PutMac(vni, mac, _) => Change::DelMac(vni, mac),
+        _ => unreachable!(),
+    }
+}
+
+fn count(what: &str) -> usize {
+    sh(&format!("bridge fdb show dev vxlan1-100 | grep -c '{what}' || true")).trim().parse().unwrap()
+}
+
+#[test]
+fn fifty_thousand_macs_come_stay_and_go() {
+    in_namespace("scale::fifty_thousand_macs_come_stay_and_go", || {
+        let mut host = Host::new(&[Change::PutVni(l2(100, &[])), Change::Settled]);
+        let all: Vec<Change> = (0..N).map(|n| put(n, (n % 16) as u8)).collect();
+        host.change(&all);
+        host.assert_in_sync();
+        assert_eq!(count("self extern_learn"), N as usize);
+        assert_eq!(count("extern_learn master"), N as usize);
+        // A resync finds nothing to do; a restart neither.
+        host.resync();
+        assert_eq!(host.r.status().repairs, 0);
+        drop(host);
+        let mut host = Host::new(&[Change::PutVni(l2(100, &[]))]);
+        host.change(&all);
+        host.change(&[Change::Settled]);
+        host.assert_in_sync();
+        assert_eq!(host.r.status().installed, N as usize + 1);
+        // Lost behind our back, in great numbers.
+        sh("bridge fdb flush dev vxlan1-100 self || ip link set vxlan1-100 down");
+        sh("ip link set vxlan1-100 up");
+        host.resync();
+        host.assert_in_sync();
+        assert_eq!(count("self extern_learn"), N as usize);
+        host.change(&(0..N).map(del).collect::<Vec<_>>());
+        host.assert_in_sync();
+        assert_eq!(count("extern_learn"), 0);
+    });
+}
+
+#[test]
+fn many_vnis_come_and_go() {
+    in_namespace("scale::many_vnis_come_and_go", || {
+        const VNIS: u32 = 64;
+        let vnis = |n: u32| Change::PutVni(l2(n, &[]));
+        let mut host = Host::new(&[Change::Settled]);
+        let mut changes: Vec<Change> = (1..=VNIS).map(vnis).collect();
+        changes.extend((1..=VNIS).map(|n| put_mac(n, "02:00:00:00:00:01", "10.9.0.2")));
+        host.change(&changes);
+        host.assert_in_sync();
+        host.resync();
+        assert_eq!(host.r.status().repairs, 0);
+        let (_, errors) = host.r.shutdown(true);
+        assert!(errors.is_empty(), "{errors:?}");
+        assert_eq!(lines("ip -br link show | cut -d' ' -f1"), ["lo"]);
+    });
+}
+
+#[test]
+fn on_its_thread_it_sleeps_wakes_and_ends() {
+    in_namespace("scale::on_its_thread_it_sleeps_wakes_and_ends", || {
+        sh("ip link add veth1 type veth peer name h1 && ip link set h1 up");
+        let (tx, rx) = mpsc::sync_channel(10_000);
+        let start = clock();
+        let time = move || Time::from_micros(u64::try_from(start.elapsed().as_micros()).unwrap() + 1);
+        let kernel = Kernel::open(KernelConfig::default()).unwrap();
+        let handle = thread::spawn(kernel, Config::default(), time, move |u| tx.send(u).unwrap()).unwrap();
+        handle.try_send(vec![Change::PutVni(l2(100, &["veth1"])), put(1, 1), Change::Settled]).unwrap();
+        let hears = |what: &Local| {
+            let wanted = Update::Output(Output::Local(what.clone()));
+            while rx.recv_timeout(PATIENCE).expect("heard in time") != wanted {}
+        };
+        hears(&Local::VniReady(vni(100), true));
+        // An event of the kernel wakes it.
+        sh("bridge fdb add 02:00:00:00:00:a1 dev veth1 master dynamic");
+        let seen =
+            |m| Local::MacSeen { vni: vni(100), mac: mac(m), interface: "veth1".into(), sticky: false };
+        hears(&seen("02:00:00:00:00:a1"));
+        // So does a change.
+        let deadline = clock() + PATIENCE;
+        handle.try_send(vec![put(2, 2)]).unwrap();
+        while count("02:00:01:00:00:02 dst") == 0 {
+            assert!(clock() < deadline);
+        }
+        // With nothing to do it does nothing at all.
+        let switches = || {
+            let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+            let dataplane = tasks
+                .map(|task| task.unwrap().path())
+                .find(|path| std::fs::read_to_string(path.join("comm")).unwrap().trim() == "dataplane");
+            let status = std::fs::read_to_string(dataplane.unwrap().join("status")).unwrap();
+            status.lines().filter(|l| l.contains("ctxt_switches")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        std::thread::sleep(Duration::from_millis(200));
+        let before = switches();
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(switches(), before, "no wake-ups when nothing happens");
+        assert!(handle.status().in_sync);
+        assert!(handle.shutdown(true).is_empty());
+        assert!(!succeeds("ip link show vxlan1-100"));
+    });
+}
