@@ -51,6 +51,7 @@ pub(super) struct Link {
     pub(super) master: Option<u32>,
     pub(super) up: bool,
     pub(super) alias: Option<String>,
+    pub(super) group: u32,
     /// It is a bridge port, set like so.
     pub(super) port: Option<Port>,
 }
@@ -76,12 +77,14 @@ impl Link {
             master: None,
             up: message.header.flags.contains(LinkFlags::Up),
             alias: None,
+            group: 0,
             port: None,
         };
         for attribute in message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => link.name = name,
                 LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
+                LinkAttribute::Group(group) => link.group = group,
                 LinkAttribute::Controller(index) => link.master = (index != 0).then_some(index),
                 LinkAttribute::LinkInfo(infos) => link.read_info(&infos),
                 _ => {}
@@ -294,6 +297,11 @@ pub(super) fn set_no_link_local(name: &str) -> LinkMessage {
 /// Makes it a port of a bridge; 0: of none.
 pub(super) fn set_master(index: u32, master: u32) -> LinkMessage {
     message(index, vec![LinkAttribute::Controller(master)])
+}
+
+/// Puts it into a group; of index 0, all that are in it are meant.
+pub(super) fn set_group(index: u32, group: u32) -> LinkMessage {
+    message(index, vec![LinkAttribute::Group(group)])
 }
 
 pub(super) fn set_up(index: u32) -> LinkMessage {

@@ -1,0 +1,229 @@
+//! Reading what stands in the kernel: dumps of a VNI, and lookups of single rows.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use rustix::io::Errno;
+use types::{MacAddr, Vni};
+
+use super::rows::{self, Fdb, Indexes};
+use super::socket::Refusal;
+use super::wire::{
+    AF_BRIDGE, AF_INET, AF_INET6, Message, NDA_IFINDEX, NDA_MASTER, NLM_F_DUMP, NTF_EXT_LEARNED, NTF_ROUTER,
+    NUD_FAILED, NUD_INCOMPLETE, NUD_NOARP, NUD_PERMANENT, Neigh, RTM_GETNEIGH, RTM_NEWNEIGH,
+};
+use super::{BATCH, Kernel, VniDevices, refused};
+use crate::backend::{Device, Error, Fact};
+use crate::intent::Neighbour;
+use crate::rows::{Key, Row};
+
+impl Kernel {
+    pub(super) fn dump(&mut self, what: &str, each: &mut dyn FnMut(&Neigh)) -> Result<(), Error> {
+        self.requests
+            .ask(&mut self.batch, &mut |m: &Message<'_>| {
+                if m.kind == RTM_NEWNEIGH
+                    && let Some(neigh) = Neigh::parse(m.body)
+                {
+                    each(&neigh);
+                }
+            })
+            .map(|_| ())
+            .map_err(|refusal| refused(what.to_owned(), refusal))
+    }
+
+    /// Everything in the FDB of a VNI.
+    pub(super) fn observe_fdb(
+        &mut self,
+        vni: Vni,
+        at: Indexes,
+        found: &mut dyn FnMut(Fact),
+    ) -> Result<(), Error> {
+        self.dump_fdb(vni, at, (NDA_MASTER, at.bridge), found)
+    }
+
+    /// What the bridge has on its local ports. One walk of its table for each, however large that is.
+    pub(super) fn observe_ports(
+        &mut self,
+        vni: Vni,
+        at: Indexes,
+        found: &mut dyn FnMut(Fact),
+    ) -> Result<(), Error> {
+        let ports: Vec<u32> =
+            self.links.ports(at.bridge).map(|link| link.index).filter(|i| *i != at.vxlan).collect();
+        ports.into_iter().try_for_each(|port| self.dump_fdb(vni, at, (NDA_IFINDEX, port), found))
+    }
+
+    pub(super) fn dump_fdb(
+        &mut self,
+        vni: Vni,
+        at: Indexes,
+        filter: (u16, u32),
+        found: &mut dyn FnMut(Fact),
+    ) -> Result<(), Error> {
+        self.batch.clear();
+        self.batch.begin(RTM_GETNEIGH, NLM_F_DUMP);
+        self.batch.neigh(AF_BRIDGE, 0, 0, 0);
+        self.batch.attr(filter.0, &filter.1.to_ne_bytes());
+        // The kernel shows a port's rows in the bridge before the device's own: the halves meet here.
+        let mut halves: HashMap<MacAddr, bool, RandomState> = HashMap::default();
+        let mut ports: Vec<(MacAddr, u32, bool)> = Vec::new();
+        self.dump("list the FDB", &mut |n| {
+            // Before Linux 5.0 a dump is not filtered.
+            if n.index != at.vxlan && n.index != at.bridge && n.master != Some(at.bridge) {
+                return;
+            }
+            match Fdb::of(n, vni, at) {
+                Fdb::Flood { vtep, flood, own } => {
+                    found(Fact::Row { row: Row::Flood(vni, vtep, flood), own });
+                }
+                Fdb::Bridge { mac, sticky } => {
+                    halves.insert(mac, sticky);
+                }
+                Fdb::Vxlan { mac, to } => {
+                    let row = rows::mac_row(vni, mac, halves.remove(&mac), to);
+                    found(Fact::Row { row, own: true });
+                }
+                Fdb::Local { mac, port, sticky } => ports.push((mac, port, sticky)),
+                Fdb::Foreign { mac } => found(Fact::Foreign(vni, mac)),
+                Fdb::Nothing => {}
+            }
+        })?;
+        for mac in halves.into_keys() {
+            found(Fact::Row { row: Row::Mac(vni, mac, None), own: true });
+        }
+        for (mac, port, sticky) in ports {
+            let interface = self.port_name(port);
+            found(Fact::Local { vni, mac, interface, sticky });
+        }
+        Ok(())
+    }
+
+    pub(super) fn observe_all(
+        &mut self,
+        vni: Vni,
+        at: Indexes,
+        found: &mut dyn FnMut(Fact),
+    ) -> Result<(), Error> {
+        self.observe_fdb(vni, at, found)?;
+        self.observe_neighbours(vni, at, found)
+    }
+
+    pub(super) fn observe_neighbours(
+        &mut self,
+        vni: Vni,
+        at: Indexes,
+        found: &mut dyn FnMut(Fact),
+    ) -> Result<(), Error> {
+        for family in [AF_INET, AF_INET6] {
+            self.batch.clear();
+            self.batch.begin(RTM_GETNEIGH, NLM_F_DUMP);
+            self.batch.neigh(family, 0, 0, 0);
+            self.batch.attr(NDA_IFINDEX, &at.bridge.to_ne_bytes());
+            self.dump("list neighbours", &mut |n| {
+                if n.index == at.bridge && n.family == family {
+                    found_neighbour(n, vni, found);
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// What there is in a VNI that was not put in this run (a dry run asks).
+    pub(super) fn observe_unknown(&mut self, vni: Vni, found: &mut dyn FnMut(Fact)) -> Result<Device, Error> {
+        let at = self.links.carrying(vni).find_map(|vxlan| {
+            let bridge = vxlan.master.filter(|index| self.links.get(*index).is_some())?;
+            Some(Indexes { bridge, vxlan: vxlan.index })
+        });
+        match at {
+            None => Ok(Device::Missing),
+            Some(at) => self.observe_all(vni, at, found).map(|()| Device::Wrong),
+        }
+    }
+
+    /// Looks up keys, many to a datagram: a MAC in the bridge and in the VXLAN device, a neighbour on the bridge.
+    pub(super) fn look_up(&mut self, keys: &[Key], found: &mut dyn FnMut(Fact)) -> Result<(), Error> {
+        let mut seen: Vec<(usize, Neigh)> = Vec::new();
+        for keys in keys.chunks(BATCH / 2) {
+            self.batch.clear();
+            let mut owners: Vec<usize> = Vec::with_capacity(BATCH);
+            for (i, key) in keys.iter().enumerate() {
+                let Some(VniDevices { at, .. }) = self.vnis.get(&key.vni()) else { continue };
+                rows::encode_get(key, *at, &mut self.batch);
+                owners.resize(self.batch.len(), i);
+            }
+            let mut failure = None;
+            let sent = self.requests.batch(&mut self.batch, &mut |place, answer| match answer {
+                Ok(message) => {
+                    if let (RTM_NEWNEIGH, Some(neigh), Some(&i)) =
+                        (message.kind, Neigh::parse(message.body), owners.get(place))
+                    {
+                        seen.push((i, neigh));
+                    }
+                }
+                // Nothing there, or not even the device.
+                Err(Refusal { errno: Errno::NOENT | Errno::NODEV | Errno::INVAL, .. }) => {}
+                Err(refusal) => failure = Some(refusal),
+            });
+            if let Some(refusal) = sent.err().map(Refusal::from).or(failure) {
+                return Err(refused("look rows up".into(), refusal));
+            }
+            for same in seen.chunk_by(|(a, _), (b, _)| a == b) {
+                self.tell_found(keys[same[0].0], same, found);
+            }
+            seen.clear();
+        }
+        Ok(())
+    }
+
+    /// Tells what the answers to one key come to.
+    pub(super) fn tell_found(&mut self, key: Key, answers: &[(usize, Neigh)], found: &mut dyn FnMut(Fact)) {
+        let vni = key.vni();
+        let Some(VniDevices { at, .. }) = self.vnis.get(&vni) else { return };
+        let at = *at;
+        let Key::Mac(_, mac) = key else {
+            return answers.iter().for_each(|(_, n)| found_neighbour(n, vni, found));
+        };
+        let (mut bridge, mut to, mut any) = (None, None, false);
+        for (_, n) in answers {
+            match Fdb::of(n, vni, at) {
+                Fdb::Bridge { sticky, .. } => (bridge, any) = (Some(sticky), true),
+                Fdb::Vxlan { to: leads, .. } => (to, any) = (leads, true),
+                Fdb::Local { port, sticky, .. } => {
+                    let interface = self.port_name(port);
+                    found(Fact::Local { vni, mac, interface, sticky });
+                }
+                Fdb::Foreign { .. } => found(Fact::Foreign(vni, mac)),
+                Fdb::Flood { .. } | Fdb::Nothing => {}
+            }
+        }
+        if any {
+            found(Fact::Row { row: rows::mac_row(vni, mac, bridge, to), own: true });
+        }
+    }
+
+    pub(super) fn port_name(&mut self, index: u32) -> Arc<str> {
+        let name = self.links.get(index).map_or("?", |link| link.name.as_str());
+        let known = self.names.entry(index).or_insert_with(|| Arc::from(name));
+        if known.as_ref() != name {
+            *known = Arc::from(name);
+        }
+        Arc::clone(known)
+    }
+}
+
+/// An ARP or ND entry on a bridge: ours, or that of a host found here.
+pub(super) fn found_neighbour(n: &Neigh, vni: Vni, found: &mut dyn FnMut(Fact)) {
+    let (Some(ip), Some(mac)) = (n.dst, n.mac) else { return };
+    // The kernel's own entries for groups.
+    if ip.is_multicast() || ip.is_unspecified() || !mac.is_host() {
+        return;
+    }
+    if n.has(NTF_EXT_LEARNED) {
+        let router = n.family == AF_INET6 && n.has(NTF_ROUTER);
+        let row = Row::Neighbour(vni, ip, Neighbour { mac, router });
+        found(Fact::Row { row, own: true });
+    } else if !n.is(NUD_FAILED | NUD_INCOMPLETE) {
+        found(Fact::Neighbour { vni, ip, mac, fixed: n.is(NUD_PERMANENT | NUD_NOARP) });
+    }
+}
