@@ -21,8 +21,10 @@ impl Place {
         let fail = |e: std::io::Error| Error::new(format!("{}: {e}", place.0.display()));
         fs::create_dir(&place.0).map_err(fail)?;
         fs::set_permissions(&place.0, fs::Permissions::from_mode(0o755)).map_err(fail)?;
-        fs::copy(env!("CARGO_BIN_EXE_evpnd"), place.0.join("evpnd")).map_err(fail)?;
-        Ok(place)
+        // By another process: a thread that forks while we hold the file open for writing would keep it "busy".
+        let (code, said) =
+            run(Command::new("cp").arg(env!("CARGO_BIN_EXE_evpnd")).arg(place.0.join("evpnd")))?;
+        ensure(code == Some(0), || said).map(|()| place)
     }
 
     /// `evpnd lab ARGS`, in a process group of its own as a shell would start it.
