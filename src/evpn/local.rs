@@ -136,6 +136,7 @@ impl MacVrf {
             }
             if best.fixed() {
                 cx.out.event(vni, EventKind::StaticElsewhere(mac, place, vtep));
+                self.put_again(cx, mac);
                 return;
             }
             if self.count_move(cx, mac) {
@@ -147,6 +148,7 @@ impl MacVrf {
             if claim.sequence == best.sequence {
                 cx.out.event(vni, EventKind::SequenceExhausted(mac));
                 if cx.node.vtep.is_none_or(|own| own > vtep) {
+                    self.put_again(cx, mac);
                     return;
                 }
             }

@@ -9,7 +9,7 @@ use types::{MacAddr, Vni};
 
 use super::endpoint::Endpoints;
 use super::judge::Reject;
-use super::mac::Candidate;
+use super::mac::{Candidate, MacEntry};
 use super::vrf::MacVrf;
 
 fn as_text<T: fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
@@ -246,8 +246,10 @@ impl MacVrf {
 
     /// Their keys.
     pub(super) fn mac_keys(&self) -> impl Iterator<Item = MacAddr> + '_ {
+        // A duplicate is not installed, and shall be seen all the same.
+        let shown = |mac, e: &MacEntry| e.installed.is_some() || self.frozen.contains_key(mac);
         let remote =
-            self.macs.iter().filter(|(mac, e)| e.installed.is_some() && !self.claims.contains_key(*mac));
+            self.macs.iter().filter(move |(mac, e)| shown(mac, e) && !self.claims.contains_key(*mac));
         self.claims.keys().copied().chain(remote.map(|(&mac, _)| mac))
     }
 

@@ -284,6 +284,15 @@ impl MacVrf {
         true
     }
 
+    /// Tells the dataplane once more where a MAC is: of what its bridge learned meanwhile, nothing is to stay.
+    pub(super) fn put_again(&self, cx: &mut Cx<'_>, mac: MacAddr) {
+        if let Some(at) = self.macs.get(&mac).map(|e| e.installed).filter(|at| at.is_some()) {
+            let vtep = cx.endpoints.ip(at.endpoint);
+            let remote = intent::RemoteMac { vtep, vni: at.wire(), sticky: at.sticky() };
+            cx.out.change(Change::PutMac(self.vni(), mac, remote));
+        }
+    }
+
     // ---- neighbours ----
 
     fn choose_neighbours(&mut self, cx: &mut Cx<'_>, mac: MacAddr) {
