@@ -60,6 +60,12 @@ impl Memory {
         self.locals.range(range).map(|((_, mac), (interface, _))| (*mac, interface.as_ref()))
     }
 
+    /// The MACs on local ports of a VNI, in order, and whether each is a static entry.
+    pub fn local_macs(&self, vni: Vni) -> impl Iterator<Item = (MacAddr, bool)> + '_ {
+        let range = (vni, MacAddr([0; 6]))..=(vni, MacAddr([0xff; 6]));
+        self.locals.range(range).map(|((_, mac), (_, sticky))| (*mac, *sticky))
+    }
+
     /// A frame from this MAC comes in on a local port. As in the kernel's bridge, that takes over a remote row for
     /// it unless that one is sticky. False if it was not learned: there is no device, or a fixed row is in the way.
     pub fn learn(&mut self, vni: Vni, mac: MacAddr, interface: &str) -> bool {

@@ -1,21 +1,32 @@
 //! What must be true of every dataplane once things are quiet, said without looking at how evpnd comes to it.
 //!
-//! Of two nodes that can reach each other through the controller: each floods to the other's VTEP in every VNI both
-//! have, and a MAC that one has on a local port the other has behind the one's VTEP. Nobody has anything else.
+//! Of two nodes that can reach each other: each floods to the other's VTEP in every broadcast domain both have, in the
+//! VNI the other uses for it; a MAC that one has on a local port the other has behind the one's VTEP, static if it is;
+//! and an address the one has found for that MAC, the other knows too. Nobody has anything else, no MAC is local
+//! twice, and what others put into a dataplane is untouched: a row of somebody else is where ours would be.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::net::IpAddr;
 
-use dataplane::rows::{Key, Row};
+use dataplane::rows::Row;
+use evpnd::evpn::MacVrfConfig;
 use types::{MacAddr, Vni};
 
 use super::net::{Net, address};
 
-/// What a dataplane holds of others: flood rows and MAC rows.
+/// Where a MAC is: the VTEP, the VNI on the wire, and whether it must stay.
+pub(crate) type Place = (IpAddr, Vni, bool);
+
+/// What a dataplane holds of others.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Table {
-    pub(crate) flood: BTreeSet<(Vni, IpAddr)>,
-    pub(crate) macs: BTreeMap<(Vni, MacAddr), IpAddr>,
+    /// The VTEPs flooded to, with the VNI on the wire.
+    pub(crate) flood: BTreeMap<(Vni, IpAddr), Vni>,
+    /// Remote MACs; `None`: half a row, left where the bridge learned the MAC.
+    pub(crate) macs: BTreeMap<(Vni, MacAddr), Option<Place>>,
+    /// Remote neighbours.
+    pub(crate) neighbours: BTreeMap<(Vni, IpAddr), MacAddr>,
 }
 
 /// What a node's dataplane holds.
@@ -26,25 +37,36 @@ pub(crate) fn table(net: &Net, n: usize) -> Table {
     for vni in rows.vnis() {
         rows.keys(vni, &mut keys);
     }
-    for key in keys {
-        match (key, rows.get(&key)) {
-            (Key::Flood(vni, vtep), Some(_)) => {
-                table.flood.insert((vni, vtep));
+    for row in keys.iter().filter_map(|key| rows.get(key)) {
+        match row {
+            Row::Vni(_) => {}
+            Row::Flood(vni, vtep, flood) => {
+                table.flood.insert((vni, vtep), flood.vni);
             }
-            (Key::Mac(vni, mac), Some(Row::Mac(_, _, Some(remote)))) => {
-                table.macs.insert((vni, mac), remote.vtep);
+            Row::Mac(vni, mac, remote) => {
+                table.macs.insert((vni, mac), remote.map(|r| (r.vtep, r.vni, r.sticky)));
             }
-            _ => {}
+            Row::Neighbour(vni, ip, neighbour) => {
+                table.neighbours.insert((vni, ip), neighbour.mac);
+            }
         }
     }
     table
 }
 
+/// VNIs of one broadcast domain are told apart by thousands.
+pub(crate) const fn domain(vni: Vni) -> u32 {
+    vni.get() % 1000
+}
+
+fn vrfs(net: &Net, n: usize) -> impl Iterator<Item = &MacVrfConfig> {
+    net.nodes[n].config.mac_vrfs.iter()
+}
+
 /// Which MACs a node's bridge has on local ports.
 pub(crate) fn locals(net: &Net, n: usize) -> BTreeSet<(Vni, MacAddr)> {
-    let vnis = net.nodes[n].config.mac_vrfs.iter().map(|v| v.vni);
     let memory = net.plane(n).backend();
-    vnis.flat_map(|vni| memory.locals(vni).map(move |(mac, _)| (vni, mac))).collect()
+    vrfs(net, n).flat_map(|v| memory.locals(v.vni).map(move |(mac, _)| (v.vni, mac))).collect()
 }
 
 /// Checks the whole network; `Err` says what is wrong where.
@@ -53,36 +75,56 @@ pub(crate) fn check(net: &Net, controllers: &[usize]) -> Result<(), String> {
         (0..net.nodes.len()).filter(|n| !controllers.contains(n) && net.is_up(*n)).collect();
     let owners = owners(net, &hosts)?;
     for &n in &hosts {
-        let vnis: BTreeSet<Vni> = net.nodes[n].config.mac_vrfs.iter().map(|v| v.vni).collect();
-        let mut want = Table::default();
-        for &other in hosts.iter().filter(|&&o| o != n) {
-            for vrf in net.nodes[other].config.mac_vrfs.iter().filter(|v| vnis.contains(&v.vni)) {
-                want.flood.insert((vrf.vni, address(other)));
-            }
-        }
-        for (&(vni, mac), &owner) in &owners {
-            if owner != n && vnis.contains(&vni) {
-                want.macs.insert((vni, mac), address(owner));
-            }
-        }
+        let plane = net.plane(n);
+        let mut want = wanted(net, n, &hosts, &owners);
+        // Where a row of somebody else is in the way, ours is not; and evpnd says so.
+        let all = want.macs.len();
+        want.macs.retain(|key, _| !plane.backend().foreign().contains(key));
+        let in_the_way = all - want.macs.len();
         let have = table(net, n);
         if have != want {
             return Err(format!("node {n}: {}", difference(&want, &have)));
         }
-        if !net.plane(n).status().in_sync {
-            return Err(format!("node {n} is not in sync: {:?}", net.plane(n).status()));
+        let status = plane.status();
+        if status.failing != in_the_way || status.in_sync != (in_the_way == 0) {
+            return Err(format!("node {n}: {in_the_way} rows are in the way, and yet: {status:?}"));
+        }
+        if plane.backend().trespasses() > 0 {
+            return Err(format!("node {n} wrote over what is not evpnd's"));
         }
     }
     Ok(())
 }
 
+fn wanted(net: &Net, n: usize, hosts: &[usize], owners: &BTreeMap<(u32, MacAddr), usize>) -> Table {
+    let mut want = Table::default();
+    for ours in vrfs(net, n).map(|v| v.vni) {
+        for &other in hosts.iter().filter(|&&o| o != n) {
+            let memory = net.plane(other).backend();
+            for theirs in vrfs(net, other).map(|v| v.vni).filter(|v| domain(*v) == domain(ours)) {
+                want.flood.insert((ours, address(other)), theirs);
+                let owns = |mac| owners.get(&(domain(ours), mac)) == Some(&other);
+                for (mac, sticky) in memory.local_macs(theirs) {
+                    if owns(mac) {
+                        want.macs.insert((ours, mac), Some((address(other), theirs, sticky)));
+                    }
+                }
+                for (ip, mac) in memory.neighbours(theirs).filter(|(_, mac)| owns(*mac)) {
+                    want.neighbours.insert((ours, ip), mac);
+                }
+            }
+        }
+    }
+    want
+}
+
 /// Who has each MAC on a local port: nobody twice.
-fn owners(net: &Net, hosts: &[usize]) -> Result<BTreeMap<(Vni, MacAddr), usize>, String> {
+fn owners(net: &Net, hosts: &[usize]) -> Result<BTreeMap<(u32, MacAddr), usize>, String> {
     let mut owners = BTreeMap::new();
     for &n in hosts {
-        for key in locals(net, n) {
-            if let Some(other) = owners.insert(key, n) {
-                return Err(format!("{} in VNI {} is local on both node {other} and node {n}", key.1, key.0));
+        for (vni, mac) in locals(net, n) {
+            if let Some(other) = owners.insert((domain(vni), mac), n) {
+                return Err(format!("{mac} in VNI {vni} is local on both node {other} and node {n}"));
             }
         }
     }
@@ -91,22 +133,23 @@ fn owners(net: &Net, hosts: &[usize]) -> Result<BTreeMap<(Vni, MacAddr), usize>,
 
 fn difference(want: &Table, have: &Table) -> String {
     let mut lines = Vec::new();
-    for f in want.flood.difference(&have.flood) {
-        lines.push(format!("flood {f:?} is missing"));
-    }
-    for f in have.flood.difference(&want.flood) {
-        lines.push(format!("flood {f:?} is too much"));
-    }
-    for (key, vtep) in &want.macs {
-        if have.macs.get(key) != Some(vtep) {
-            lines.push(format!("MAC {key:?} should be at {vtep}, is at {:?}", have.macs.get(key)));
-        }
-    }
-    for (key, vtep) in &have.macs {
-        if !want.macs.contains_key(key) {
-            lines.push(format!("MAC {key:?} at {vtep} is too much"));
-        }
-    }
+    compare("flood", &want.flood, &have.flood, &mut lines);
+    compare("MAC", &want.macs, &have.macs, &mut lines);
+    compare("neighbour", &want.neighbours, &have.neighbours, &mut lines);
     lines.truncate(12);
     lines.join("; ")
+}
+
+fn compare<K: Ord + Debug, V: PartialEq + Debug>(
+    what: &str,
+    want: &BTreeMap<K, V>,
+    have: &BTreeMap<K, V>,
+    lines: &mut Vec<String>,
+) {
+    for key in want.keys().chain(have.keys().filter(|key| !want.contains_key(key))) {
+        let (want, have) = (want.get(key), have.get(key));
+        if want != have {
+            lines.push(format!("{what} {key:?} should be {want:?}, is {have:?}"));
+        }
+    }
 }

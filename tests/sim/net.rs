@@ -4,14 +4,16 @@
 //! with sockets is done here with byte pipes that have a delay and can be cut.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use bgp::session::{ConnId, RemoteAsn, SessionConfig};
 use bytes::Bytes;
+use dataplane::intent::{Change, Local};
 use dataplane::memory::Memory;
 use dataplane::reconciler::{Config as ReconcilerConfig, Output as PlaneOutput, Reconciler};
+use evpnd::control::MacsQuery;
 use evpnd::core::neighbour::{DynamicConfig, NeighbourConfig, NeighbourId};
 use evpnd::core::{Core, CoreConfig, Input, Output};
 use evpnd::evpn::{DuplicateDetection, MacVrfConfig};
@@ -105,6 +107,26 @@ struct End {
     last: Time,
 }
 
+/// A queue between two threads of a node: what goes in comes out in order, each thing after some time.
+#[derive(Debug)]
+struct Queue<T>(VecDeque<(Time, T)>);
+
+impl<T> Queue<T> {
+    fn push(&mut self, at: Time, thing: T) {
+        let at = self.0.back().map_or(at, |(last, _)| at.max(*last));
+        self.0.push_back((at, thing));
+    }
+
+    fn pop(&mut self, now: Time) -> Option<T> {
+        self.deadline().filter(|at| *at <= now)?;
+        self.0.pop_front().map(|(_, thing)| thing)
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        self.0.front().map(|(at, _)| *at)
+    }
+}
+
 /// A node: alive, or only what its dataplane kept.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -117,6 +139,9 @@ pub(crate) struct Node {
     stalled: bool,
     /// The last event of its log that is in the story.
     told: u64,
+    /// On their way from the core's thread to the dataplane's, and back.
+    down: Queue<Change>,
+    up: Queue<Local>,
 }
 
 /// The network.
@@ -131,6 +156,8 @@ pub(crate) struct Net {
     next_attempt: u64,
     /// At most so many microseconds are added to what a pipe takes, anew for each write.
     pub(crate) jitter: usize,
+    /// At most so many microseconds pass between the core's thread and the dataplane's.
+    pub(crate) lag: usize,
     /// Pairs of nodes between which nothing arrives.
     cut: Vec<(usize, usize)>,
     pub(crate) dice: Dice,
@@ -178,6 +205,23 @@ pub(crate) fn neighbour(of: &CoreConfig, n: usize) -> NeighbourConfig {
     }
 }
 
+/// How `of` sees node `n` of its own AS; `client`: it reflects for it.
+pub(crate) fn internal(of: &CoreConfig, n: usize, client: bool) -> NeighbourConfig {
+    let mut seen = neighbour(of, n);
+    seen.session.remote_asn = RemoteAsn::Internal;
+    seen.route_reflector_client = client;
+    seen
+}
+
+/// A route reflector that takes whoever comes, beside others of its kind.
+pub(crate) fn reflector(n: usize, asn: u32, others: impl Iterator<Item = usize>) -> CoreConfig {
+    let mut config = controller(n, asn);
+    config.dynamic[0].template.session.remote_asn = RemoteAsn::Internal;
+    config.dynamic[0].template.route_reflector_client = true;
+    config.neighbours = others.map(|other| internal(&config, other, false)).collect();
+    config
+}
+
 /// A controller that takes whoever comes.
 pub(crate) fn controller(n: usize, asn: u32) -> CoreConfig {
     let mut config = CoreConfig { vtep: None, ..node(n, asn) };
@@ -211,6 +255,7 @@ impl Net {
             next_conn: 0,
             next_attempt: 0,
             jitter: 0,
+            lag: 0,
             cut: Vec::new(),
             dice: Dice::new(seed),
             octets: 0,
@@ -227,6 +272,8 @@ impl Net {
             attempts: BTreeMap::new(),
             stalled: false,
             told: 0,
+            down: Queue(VecDeque::new()),
+            up: Queue(VecDeque::new()),
         });
         let n = self.nodes.len() - 1;
         self.start(n);
@@ -250,8 +297,11 @@ impl Net {
 
     /// Kills a node as SIGKILL would: the kernel closes its connections, the dataplane stays.
     pub(crate) fn kill(&mut self, n: usize) {
-        self.nodes[n].core = None;
-        self.nodes[n].attempts.clear();
+        let node = &mut self.nodes[n];
+        node.core = None;
+        node.attempts.clear();
+        node.down.0.clear();
+        node.up.0.clear();
         let conns: Vec<_> = self.ends.iter().filter(|(_, e)| e.node == n).map(|(&c, _)| c).collect();
         for conn in conns {
             self.close(conn);
@@ -407,7 +457,8 @@ impl Net {
     fn deadline(&self, n: usize) -> Option<Time> {
         let node = &self.nodes[n];
         let core = node.core.as_ref()?.deadline();
-        core.into_iter().chain(node.plane.as_ref().map(Reconciler::deadline)).min()
+        let plane = node.plane.as_ref().map(Reconciler::deadline);
+        [core, plane, node.down.deadline(), node.up.deadline()].into_iter().flatten().min()
     }
 
     fn tick(&mut self, n: usize) {
@@ -430,37 +481,82 @@ impl Net {
         self.settle(n);
     }
 
-    /// Lets a node do all it can do without anything new happening: what the daemon's loop does between two events.
+    /// Lets a node do all it can do without anything new happening: what the daemon's threads do between two events.
     pub(crate) fn settle(&mut self, n: usize) {
         loop {
             let mut out = Vec::new();
-            let mut seen = Vec::new();
-            let node = &mut self.nodes[n];
-            let Some(core) = &mut node.core else { return };
+            let Some(core) = &mut self.nodes[n].core else { return };
             let more = core.work(true, self.now, &mut out);
             let idle = out.is_empty();
             self.perform(n, out);
-            let plane = {
-                let node = &mut self.nodes[n];
-                let plane = node.plane.as_mut().expect("a node that is up has one");
-                plane.handle(self.now, &mut seen);
-                plane.deadline() <= self.now
-            };
-            let quiet = seen.is_empty();
-            for output in seen {
-                self.tell(|| format!("node {n} ^ {output:?}"));
-                if let PlaneOutput::Local(local) = output {
-                    let mut out = Vec::new();
-                    if let Some(core) = &mut self.nodes[n].core {
-                        core.handle(Input::Local(local), self.now, &mut out);
-                    }
-                    self.perform(n, out);
-                }
-            }
-            if !more && idle && quiet && !plane {
+            let plane_has_more = self.turn_plane(n);
+            let heard = self.hear(n);
+            if !more && idle && !heard && !plane_has_more {
                 return;
             }
         }
+    }
+
+    /// One turn of the dataplane's thread; true if it wants another at once.
+    fn turn_plane(&mut self, n: usize) -> bool {
+        let now = self.now;
+        let node = &mut self.nodes[n];
+        let plane = node.plane.as_mut().expect("a node that is up has one");
+        while let Some(change) = node.down.pop(now) {
+            plane.change(&change);
+        }
+        let mut said = Vec::new();
+        plane.handle(now, &mut said);
+        let more = plane.deadline() <= now;
+        for output in said {
+            self.tell(|| format!("node {n} ^ {output:?}"));
+            if let PlaneOutput::Local(local) = output {
+                let at = self.after_lag();
+                self.nodes[n].up.push(at, local);
+            }
+        }
+        more
+    }
+
+    /// The core hears what the dataplane said; false if it was nothing.
+    fn hear(&mut self, n: usize) -> bool {
+        let mut heard = false;
+        while let Some(local) = self.nodes[n].up.pop(self.now) {
+            heard = true;
+            let mut out = Vec::new();
+            if let Some(core) = &mut self.nodes[n].core {
+                core.handle(Input::Local(local), self.now, &mut out);
+            }
+            self.perform(n, out);
+        }
+        heard
+    }
+
+    fn after_lag(&mut self) -> Time {
+        let lag = if self.lag == 0 { 0 } else { self.dice.below(self.lag) as u64 };
+        self.now + Duration::from_micros(lag)
+    }
+
+    /// Forgives every duplicate, as an operator would.
+    pub(crate) fn clear_duplicates(&mut self) {
+        for n in 0..self.nodes.len() {
+            let mut out = Vec::new();
+            for (vni, mac) in self.duplicates(n) {
+                if let Some(core) = &mut self.nodes[n].core {
+                    core.clear_duplicate(vni, mac, self.now, &mut out);
+                }
+            }
+            self.perform(n, out);
+            self.settle(n);
+        }
+    }
+
+    /// The MACs a node holds as duplicates.
+    pub(crate) fn duplicates(&self, n: usize) -> Vec<(Vni, MacAddr)> {
+        let Some(core) = &self.nodes[n].core else { return Vec::new() };
+        let page = core.mac_views(&MacsQuery::default());
+        assert!(page.next.is_none(), "more MACs than fit one page");
+        page.rows.iter().filter(|m| m.duplicate).map(|m| (vni(m.vni), m.mac)).collect()
     }
 
     fn perform(&mut self, n: usize, out: Vec<Output>) {
@@ -489,9 +585,8 @@ impl Net {
                 Output::Close { conn } => self.close(conn),
                 Output::Dataplane(change) => {
                     self.tell(|| format!("node {n} v {change:?}"));
-                    if let Some(plane) = &mut self.nodes[n].plane {
-                        plane.change(&change);
-                    }
+                    let at = self.after_lag();
+                    self.nodes[n].down.push(at, change);
                 }
             }
         }
@@ -518,7 +613,10 @@ impl Net {
         self.next_attempt += 1;
         let attempt = Attempt { node: from, neighbour, number: self.next_attempt };
         self.nodes[from].attempts.insert(neighbour, attempt.number);
-        let Some(to) = (0..self.nodes.len()).find(|&n| address(n) == remote) else { return };
+        let Some(to) = (0..self.nodes.len()).find(|&n| address(n) == remote) else {
+            self.schedule(Self::latency(from, from), Happening::Refused { attempt });
+            return;
+        };
         if !self.severed(from, to) {
             self.schedule(Self::latency(from, to), Happening::Accept { attempt, to });
         } // Else a SYN into nowhere: the session gives up by itself.

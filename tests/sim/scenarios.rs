@@ -110,6 +110,46 @@ fn a_host_that_seemed_to_move_away_is_announced_again() {
 }
 
 #[test]
+fn a_host_that_is_static_elsewhere_does_not_stay_where_it_is_heard() {
+    let mut net = star(2);
+    net.memory(1).fail_op(0, ErrorKind::Other);
+    assert!(net.memory(2).add_static(vni(100), mac(7), "port1"));
+    net.settle(2);
+    net.run_for(Duration::from_millis(500));
+    // The row that would keep it from being learned does not stand yet.
+    learn(&mut net, 1, 7);
+    net.run_for(Duration::from_secs(5));
+    is_right(&net);
+    assert!(model::locals(&net, 1).is_empty());
+}
+
+#[test]
+fn a_duplicate_that_is_nowhere_here_can_be_seen_and_forgiven() {
+    let mut net = star(2);
+    for _ in 0..3 {
+        for n in 1..=2 {
+            learn(&mut net, n, 7);
+            net.run_for(Duration::from_millis(100));
+        }
+    }
+    let held: Vec<usize> = (1..=2).filter(|&n| !net.duplicates(n).is_empty()).collect();
+    assert!(!held.is_empty());
+    for n in 1..=2 {
+        net.memory(n).age(vni(100), mac(7));
+        net.settle(n);
+    }
+    net.run_for(Duration::from_secs(1));
+    let elsewhere = 3 - held[0];
+    learn(&mut net, elsewhere, 7);
+    net.run_for(Duration::from_secs(1));
+    assert_eq!(net.duplicates(held[0]), [(vni(100), mac(7))], "still, and without being here");
+    net.clear_duplicates();
+    net.run_for(Duration::from_secs(1));
+    is_right(&net);
+    assert_eq!(model::table(&net, held[0]).macs.len() + model::table(&net, elsewhere).macs.len(), 1);
+}
+
+#[test]
 fn a_vni_that_comes_back_before_it_is_gone_knows_its_hosts() {
     let mut net = star(2);
     learn(&mut net, 1, 7);
