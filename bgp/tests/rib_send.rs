@@ -448,3 +448,15 @@ fn what_only_a_lost_peer_knew_is_forgotten() {
     net.drain();
     assert_eq!((net.rib.counters().tombstones, net.rib.counters().destinations), (0, 2));
 }
+
+#[test]
+fn the_inside_of_a_confederation_stays_inside() {
+    let mut net = Net::new();
+    let (member, client, outside) =
+        (net.up(info(1, Ibgp)), net.up(info(2, IbgpClient)), net.up(info(3, Ebgp)));
+    let inside = vec![AsSegment::ConfedSequence(vec![65_500, 65_501]), AsSegment::Sequence(vec![7])];
+    net.announce(member, &Attributes { as_path: AsPath(inside.clone()), ..path(&[]) }, [mac(1)]);
+    net.drain();
+    assert_eq!(net.has(client, &mac(1)).unwrap().as_path, AsPath(inside));
+    assert_eq!(net.has(outside, &mac(1)).unwrap().as_path, AsPath(vec![AsSegment::Sequence(vec![ASN, 7])]));
+}

@@ -1,4 +1,5 @@
-//! What a peer is told of a route: RFC 4271 §5.1 and §9.2, RFC 4456 (reflection), RFC 1997 (well-known communities).
+//! What a peer is told of a route: RFC 4271 §5.1 and §9.2, RFC 4456 (reflection), RFC 1997 (well-known communities),
+//! RFC 5065 (confederations).
 //!
 //! The next hop is the VTEP and leaves as it came, also towards external peers (RFC 8365 §5.1.3 needs the tunnel's end;
 //! RFC 4760 §3 lets a speaker keep it).
@@ -52,6 +53,8 @@ pub(super) fn outgoing<'a>(
     match source {
         _ if external => {
             let mut out = attributes.clone();
+            // evpnd is in no confederation, but an internal peer may be: outside such a path is malformed (RFC 5065 §5).
+            out.as_path.leave_confederation();
             out.as_path.prepend(config.asn);
             if source.is_some() {
                 // MED is for us, who got it from the neighbouring AS, alone (RFC 4271 §5.1.4).

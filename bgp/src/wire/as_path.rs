@@ -105,6 +105,17 @@ impl AsPath {
         }
     }
 
+    /// Drops the segments that are from inside a confederation, as a speaker does towards external peers (RFC 5065 §4).
+    pub(crate) fn leave_confederation(&mut self) {
+        if self.0.iter().any(AsSegment::is_confed) {
+            for segment in std::mem::take(&mut self.0) {
+                if !segment.is_confed() {
+                    self.push(segment);
+                }
+            }
+        }
+    }
+
     /// Adds a segment at the end, keeping the normal form.
     pub(super) fn push(&mut self, segment: AsSegment) {
         if segment.asns().is_empty() {
@@ -203,6 +214,18 @@ mod tests {
         let mut path = AsPath(vec![Set(vec![9])]);
         path.prepend(1);
         assert_eq!(path, AsPath(vec![Sequence(vec![1]), Set(vec![9])]));
+    }
+
+    #[test]
+    fn confederations_stay_inside() {
+        let mut path = AsPath(vec![
+            ConfedSequence(vec![1]),
+            Sequence(vec![2]),
+            ConfedSequence(vec![3]),
+            Sequence(vec![4]),
+        ]);
+        path.leave_confederation();
+        assert_eq!(path, AsPath(vec![Sequence(vec![2, 4])]));
     }
 
     #[test]
