@@ -460,3 +460,16 @@ fn the_inside_of_a_confederation_stays_inside() {
     assert_eq!(net.has(client, &mac(1)).unwrap().as_path, AsPath(inside));
     assert_eq!(net.has(outside, &mac(1)).unwrap().as_path, AsPath(vec![AsSegment::Sequence(vec![ASN, 7])]));
 }
+
+#[test]
+fn an_as_path_that_outgrows_its_attribute_is_not_left_out() {
+    // 20 000 ASes: 40 kB as the one neighbour writes them, 80 kB as the others would have to read them.
+    let mut net = Net::new();
+    let long = |n, as4| PeerInfo { max_message: 65_535, as4, ..info(n, Ebgp) };
+    let (from, two, four) = (net.up(long(1, false)), net.up(long(2, false)), net.up(long(3, true)));
+    let ases: Vec<u32> = std::iter::once(65_001).chain(std::iter::repeat_n(7, 20_000)).collect();
+    net.announce(from, &path(&ases), [mac(1)]);
+    net.drain();
+    assert_eq!(net.has(two, &mac(1)).unwrap().as_path.length(), 20_002);
+    assert!(net.has(four, &mac(1)).is_none());
+}

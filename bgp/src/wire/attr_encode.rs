@@ -22,7 +22,8 @@ pub struct EncodeContext {
 
 /// Appends all attributes but the MP ones, in the order of their type codes.
 ///
-/// An attribute whose value passes 65535 octets (no received UPDATE can carry one) is left out.
+/// A value may pass the 65535 octets of its length field: an AS path of two-octet ASes grows to twice its size. What is
+/// written then is longer than any message, so there is no room for routes beside it and it is never sent.
 pub fn encode_attributes(attributes: &Attributes, ctx: &EncodeContext, out: &mut Vec<u8>) {
     const WELL_KNOWN: u8 = flag::TRANSITIVE;
     const OPTIONAL: u8 = flag::OPTIONAL;
@@ -114,7 +115,11 @@ fn put(out: &mut Vec<u8>, flags: u8, code: u8, len: usize, value: impl FnOnce(&m
             out.put_slice(&[flags | flag::EXTENDED, code]);
             out.put_u16(len);
         }
-        Err(_) => return,
+        // Not left out: what lacks an attribute would be sent, and be malformed or mean something else.
+        Err(_) => {
+            out.put_slice(&[flags | flag::EXTENDED, code]);
+            out.put_u16(u16::MAX);
+        }
     }
     let start = out.len();
     value(out);
