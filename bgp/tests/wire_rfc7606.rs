@@ -557,6 +557,8 @@ fn two_octet_speakers_are_put_together_again() {
     // Aggregated since by someone who knows no AS4_*: they tell of what was before.
     let aggregator = attr(0xc0, 7, &[0, 20, 10, 0, 0, 1]);
     assert_eq!(parse(&[&aggregator, &as4_aggregator, &as4_path]), ("10 23456".into(), Some(20), 0));
+    // By someone whose AS fits two octets, and who knows them: there is no AS4_AGGREGATOR then (§4.2.2).
+    assert_eq!(parse(&[&aggregator, &as4_path]), ("10 70000".into(), Some(20), 0));
     // RFC 6793 §6: malformed, they are left out.
     assert_eq!(parse(&[&attr(0xc0, 17, &[2, 2, 0, 1, 0x11, 0x70])]), ("10 23456".into(), None, 1));
     assert_eq!(parse(&[&trans, &attr(0xc0, 18, &[0; 7])]), ("10 23456".into(), Some(23456), 1));

@@ -130,14 +130,13 @@ impl<'a> Reader<'a> {
 
     /// RFC 6793 §4.2.3.
     fn merge_as4(&mut self) {
-        if let Some((asn, _)) = self.attributes.aggregator {
+        // Without AS4_AGGREGATOR the aggregator's AS fits two octets, which says nothing of AS4_PATH.
+        if let (Some((asn, _)), Some(aggregator)) = (self.attributes.aggregator, self.as4_aggregator) {
             if asn != u32::from(AS_TRANS) {
                 // Aggregated by a two-octet speaker since: AS4_* tell of the routes before that.
                 return;
             }
-            if let Some(aggregator) = self.as4_aggregator {
-                self.attributes.aggregator = Some(aggregator);
-            }
+            self.attributes.aggregator = Some(aggregator);
         }
         if let Some(as4) = self.as4_path.take() {
             let two = std::mem::take(&mut self.attributes.as_path);
