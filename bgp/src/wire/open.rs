@@ -65,7 +65,7 @@ impl Open {
     pub fn encode(&self, out: &mut BytesMut) {
         let mut capabilities = Vec::new();
         self.capabilities.encode(&mut capabilities);
-        let len = whole_capabilities(&capabilities, super::MAX_MESSAGE - 29 - 7);
+        let len = whole_capabilities(&capabilities, super::MAX_MESSAGE - 29 - 6);
         let capabilities = &capabilities[..len];
         let mut parameters = BytesMut::new();
         if len == 0 {

@@ -151,6 +151,11 @@ fn extended_parameters() {
     // And never past what an OPEN may be.
     let (open, len) = round(&many(1000));
     assert!(len <= crate::wire::MAX_MESSAGE && open.capabilities.multiprotocol.len() > 600, "{len}");
+    // But up to there: 4061 octets of capabilities make 4096.
+    let mut full = many(0);
+    full.capabilities.unknown = vec![(99, vec![1; 253].into()); 15];
+    full.capabilities.unknown.push((99, vec![1; 234].into()));
+    assert_eq!(round(&full), (full, crate::wire::MAX_MESSAGE));
 }
 
 #[test]
