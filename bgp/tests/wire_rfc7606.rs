@@ -368,6 +368,11 @@ fn the_outer_lengths() {
         ("withdrawn routes up to the end", raw(&[0, 2, 8, 10]), Reset(3, 1)),
         ("all ones", raw(&[0xff; 4]), Reset(3, 1)),
         ("attributes past the end", raw(&[0, 0, 0, 9, 0]), Reset(3, 1)),
+        (
+            "a length of 233 bits and nothing behind it",
+            body(&[], &[&reach(MAC), ORIGIN, AS_PATH], &[233]),
+            Reset(3, 10),
+        ),
         ("a withdrawn prefix of 33 bits", body(&[33, 1, 2, 3, 4, 5], &[], &[]), Reset(3, 10)),
         ("a withdrawn prefix past the end", body(&[24, 10, 0], &[], &[]), Reset(3, 10)),
         ("an announced prefix past the end", body(&[], &[ORIGIN, AS_PATH], &[32, 10]), Reset(3, 10)),

@@ -132,14 +132,11 @@ pub fn decode_update(body: &Bytes, ctx: &DecodeContext) -> Result<Update, Notifi
 
 /// IPv4 unicast in the classic fields (RFC 4271 §4.3): do the prefixes fill the field?
 fn check_ipv4(mut run: &[u8]) -> Option<()> {
-    while let Some(bits @ ..=32) = take_u8(&mut run) {
+    while !run.is_empty() {
+        let bits = take_u8(&mut run).filter(|bits| *bits <= 32)?;
         take_slice(&mut run, usize::from(bits.div_ceil(8)))?;
-        if run.is_empty() {
-            return Some(());
-        }
     }
-    // Left the loop at the end of an empty run, or at a length no prefix has.
-    run.is_empty().then_some(())
+    Some(())
 }
 
 /// More than fits an UPDATE.
