@@ -11,7 +11,7 @@ help:
 	@echo "make test    everything that is checked: format, lints, docs, unit tests, fuzz corpora, end to end"
 	@echo "make lint    format, clippy, licences, docs"
 	@echo "make bench   speed and memory, as ratios to FRR, gobgpd and bridge -batch"
-	@echo "make fuzz    each fuzz target for FUZZ_TIME=$(FUZZ_TIME) seconds (needs cargo-fuzz and a nightly Rust)"
+	@echo "make fuzz    each fuzz target for FUZZ_TIME=$(FUZZ_TIME) seconds (installs cargo-fuzz and a nightly Rust, saying so)"
 	@echo "make deps    install the Debian packages that the tests and benchmarks need"
 
 lab: deps-lab
