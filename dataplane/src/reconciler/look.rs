@@ -7,7 +7,9 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use types::{MacAddr, Time, Vni};
 
-use super::{AUDIT_BATCH, Event, LocalMac, LocalNeighbour, OBSERVE_BATCH, Output, Reconciler, Seen};
+use super::{
+    AUDIT_BATCH, Event, LocalMac, LocalNeighbour, OBSERVE_BATCH, Output, RESYNC_SHARE, Reconciler, Seen,
+};
 use crate::backend::{Backend, Device, Error, Fact, Scope};
 use crate::intent::Local;
 use crate::plan;
@@ -148,7 +150,7 @@ impl<B: Backend> Reconciler<B> {
 
     pub(super) fn start_resync(&mut self, now: Time, out: &mut Vec<Output>) {
         self.resync_at = now + self.config.resync;
-        self.resyncing = true;
+        self.resyncing = Some(now);
         let wanted = self.intent.rows();
         let with_device: Vec<Vni> = wanted.vnis().filter(|v| wanted.device(*v).is_some()).collect();
         for vni in with_device {
@@ -169,9 +171,18 @@ impl<B: Backend> Reconciler<B> {
     }
 
     pub(super) fn finish_resync(&mut self, now: Time) {
-        if self.resyncing && self.observe.is_empty() && self.dirty_vnis.is_empty() {
-            self.resyncing = false;
+        if let Some(start) = self.resyncing
+            && self.observe.is_empty()
+            && self.dirty_vnis.is_empty()
+            && self.audit.is_empty()
+        {
+            self.resyncing = None;
             self.last_resync = Some(now);
+            // Looking must not become the main occupation of a host with very many rows.
+            // (Zero: another one was asked for meanwhile.)
+            if self.resync_at != Time::ZERO {
+                self.resync_at = self.resync_at.max(now + now.since(start) * RESYNC_SHARE);
+            }
         }
     }
 

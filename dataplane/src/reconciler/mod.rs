@@ -32,6 +32,9 @@ const OBSERVE_BATCH: usize = 16 * 1024;
 /// Rows looked at one by one in one [`Reconciler::handle`].
 const AUDIT_BATCH: usize = 1024;
 
+/// A full resync that took long is followed by at least so many times as long without one.
+const RESYNC_SHARE: u32 = 20;
+
 /// Intervals and limits.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
@@ -219,7 +222,8 @@ pub struct Reconciler<B> {
     /// VNIs to observe.
     observe: BTreeSet<Vni>,
     resync_at: Time,
-    resyncing: bool,
+    /// A full resync goes on since then.
+    resyncing: Option<Time>,
     more_events: bool,
     retries: BTreeMap<Key, Retry>,
     /// Nothing works (no permission): wait.
@@ -245,7 +249,7 @@ impl<B: Backend> Reconciler<B> {
             rewrite: Vec::new(),
             observe: BTreeSet::new(),
             resync_at: Time::ZERO,
-            resyncing: false,
+            resyncing: None,
             more_events: false,
             retries: BTreeMap::new(),
             hold: None,
