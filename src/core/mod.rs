@@ -335,10 +335,15 @@ impl Core {
         let subcode = cease::CONFIG_CHANGE;
         self.session(id, session::Input::Stop { subcode, text: None, hold_down: None }, now, out);
         self.neighbours.remove(&id);
+        self.by_address.remove(&wanted.address);
         self.conns.retain(|_, owner| *owner != id);
+        // A dynamic one is made anew when it connects again.
         if dynamic.is_none() {
             let id = self.add(wanted, None, now);
             self.session(id, session::Input::Start, now, out);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

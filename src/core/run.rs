@@ -110,10 +110,12 @@ impl Core {
         }
     }
 
-    /// A dynamic neighbour is forgotten with its last connection.
-    fn forget_if_dynamic(&mut self, id: NeighbourId) {
-        let dynamic = self.neighbours.get(&id).is_some_and(|n| n.dynamic.is_some());
-        if dynamic
+    /// A dynamic neighbour is forgotten with its last connection; not while it is kept away, or its next connection
+    /// would be let in.
+    pub fn forget_if_dynamic(&mut self, id: NeighbourId) {
+        let may_go =
+            self.neighbours.get(&id).is_some_and(|n| n.dynamic.is_some() && n.session.retry_at().is_none());
+        if may_go
             && !self.conns.values().any(|owner| *owner == id)
             && let Some(gone) = self.neighbours.remove(&id)
         {
