@@ -39,6 +39,8 @@ impl Agent {
             Request::Events(query) => {
                 let events: Vec<_> = self.core.log().after(0).map(|e| view(e, now)).collect();
                 let _ = call.reply.try_send(Reply::Events(events));
+                // On a quiet day nothing else finds out who has gone.
+                self.followers.retain(|follower| !follower.reply.is_closed());
                 if query.follow {
                     self.followers.push(Follower { reply: call.reply, sent: self.core.log().newest() });
                 }

@@ -18,7 +18,7 @@ use anyhow::{Context, Result};
 use bgp::session::ConnId;
 use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use types::Time;
@@ -29,8 +29,7 @@ use crate::control::{self, notify::State, notify::notify};
 use crate::core::neighbour::NeighbourId;
 use crate::core::{Core, CoreConfig, Input, Output};
 use crate::speaker::connection;
-use crate::speaker::socket;
-use crate::speaker::sockopt;
+use crate::speaker::socket::{self, Keys};
 use plane::Plane;
 
 /// Things that happened and wait for the core. With chunks of 128 KiB it bounds what neighbours can have in memory.
@@ -59,7 +58,27 @@ pub fn run(config: Config, path: PathBuf) -> Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(async { Agent::start(config, path)?.run().await })
+    runtime.block_on(async {
+        // Before anything else: what arrives while it starts waits for it.
+        let signals = Signals::catch()?;
+        Agent::start(config, path)?.run(signals).await
+    })
+}
+
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn catch() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
 }
 
 struct Agent {
@@ -81,7 +100,7 @@ struct Agent {
     control: JoinHandle<()>,
     stopping: bool,
     /// While stopping: connections that still flush their NOTIFICATION.
-    closing: Vec<connection::Handle>,
+    closing: Vec<JoinHandle<()>>,
 }
 
 impl Agent {
@@ -129,6 +148,7 @@ impl Agent {
 
     /// Makes the listening sockets those of `wanted`, with the MD5 keys of its neighbours.
     fn listen(&mut self, wanted: &Config) -> Result<()> {
+        let none = Keys::new();
         let mut fresh = Vec::new();
         for &address in &wanted.bgp.listen {
             if !self.listeners.iter().any(|(a, ..)| *a == address) {
@@ -137,22 +157,21 @@ impl Agent {
                 fresh.push((address, std::sync::Arc::new(listener)));
             }
         }
-        let old = keys(&self.config);
-        let new = keys(wanted);
-        let known = self.listeners.iter().map(|(a, l, _)| (a, l, false));
-        for (address, listener, is_new) in known.chain(fresh.iter().map(|(a, l)| (a, l, true))) {
-            for (peer, key) in &new {
-                if peer.addr().is_ipv6() == address.is_ipv6() && (is_new || old.get(peer) != Some(key)) {
-                    sockopt::set_md5(&**listener, *peer, key, address.is_ipv6())
-                        .with_context(|| format!("cannot set the MD5 password for {peer} on {address}"))?;
+        let (old, new) = (keys(&self.config), keys(wanted));
+        let signed = (self.listeners.iter())
+            .map(|(address, listener, _)| (address, listener, &old))
+            .chain(fresh.iter().map(|(address, listener)| (address, listener, &none)))
+            .try_for_each(|(address, listener, from)| {
+                socket::sign(listener, address.is_ipv6(), from, &new)
+                    .with_context(|| format!("cannot set the passwords of neighbours on {address}"))
+            });
+        if let Err(error) = signed {
+            for (address, listener, _) in &self.listeners {
+                if let Err(error) = socket::sign(listener, address.is_ipv6(), &new, &old) {
+                    tracing::error!("the passwords on {address} are neither the old nor the new: {error}");
                 }
             }
-            for peer in old.keys().filter(|p| !new.contains_key(*p)) {
-                if peer.addr().is_ipv6() == address.is_ipv6() && !is_new {
-                    sockopt::set_md5(&**listener, *peer, b"", address.is_ipv6())
-                        .with_context(|| format!("cannot remove the MD5 password for {peer} on {address}"))?;
-                }
-            }
+            return Err(error);
         }
         self.listeners.retain(|(address, _, task)| {
             let stays = wanted.bgp.listen.contains(address);
@@ -168,10 +187,7 @@ impl Agent {
         Ok(())
     }
 
-    async fn run(mut self) -> Result<()> {
-        let mut hangup = signal(SignalKind::hangup())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+    async fn run(mut self, mut signals: Signals) -> Result<()> {
         let mut events = Vec::with_capacity(TAKE);
         let mut more = true;
         tracing::info!(config = %self.path.display(), "evpnd {} started: {}", crate::VERSION, self.config.summary());
@@ -180,9 +196,9 @@ impl Agent {
             let deadline = self.core.deadline();
             tokio::select! {
                 biased;
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                _ = hangup.recv() => {
+                _ = signals.terminate.recv() => break,
+                _ = signals.interrupt.recv() => break,
+                _ = signals.hangup.recv() => {
                     if let Err(error) = self.reload() {
                         tracing::error!("reload refused, nothing changed: {error:#}");
                     }
@@ -191,6 +207,12 @@ impl Agent {
                 _ = self.events.recv_many(&mut events, TAKE) => {}
                 () = async {}, if more => {}
                 () = tokio::time::sleep_until(clock::instant(deadline.unwrap_or_default())), if deadline.is_some() => {}
+            }
+            // Whoever asks without a pause must not keep neighbours from being heard.
+            while events.len() < TAKE
+                && let Ok(event) = self.events.try_recv()
+            {
+                events.push(event);
             }
             let now = clock::now();
             for event in events.drain(..) {
@@ -253,6 +275,7 @@ impl Agent {
         };
         if let Err(error) = socket::accepted(&stream, from.ip(), &options) {
             tracing::warn!(%from, "cannot ready the connection: {error}");
+            self.core.forget_if_dynamic(neighbour);
             return;
         }
         let conn = self.adopt(stream);
@@ -306,7 +329,7 @@ impl Agent {
                     if let Some(handle) = self.connections.remove(&conn)
                         && self.stopping
                     {
-                        self.closing.push(handle);
+                        self.closing.push(handle.close());
                     }
                 }
                 Output::Dataplane(change) => self.plane.push(change),
@@ -361,13 +384,13 @@ impl Agent {
             tracing::warn!("on the way out: {error}");
         }
         for connection in self.closing {
-            connection.flush().await;
+            let _ = connection.await;
         }
     }
 }
 
 /// The MD5 keys that listening sockets need, by whom they are for.
-fn keys(config: &Config) -> HashMap<IpNet, Vec<u8>> {
+fn keys(config: &Config) -> Keys {
     let named = config.bgp.neighbors.iter().map(|n| (IpNet::from(n.address), &n.options));
     let ranges = config.bgp.dynamic_neighbors.iter().map(|d| (d.range, &d.options));
     named

@@ -15,8 +15,9 @@ use tokio::task::JoinHandle;
 
 /// Octets asked of the kernel in one read.
 const READ_CHUNK: usize = 128 * 1024;
-/// Messages that may wait for the writer. The core stops far below, counting octets; this is the last bound.
-const WRITE_QUEUE: usize = 1024;
+/// Pieces that may wait for the writer. The core stops far below, counting octets (256 KiB); this is the last bound. A
+/// trickle of changes makes small pieces, none below 50 octets.
+const WRITE_QUEUE: usize = 16 * 1024;
 /// How long a closed connection may take to flush its last words (a NOTIFICATION) to a neighbour that does not read.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -46,11 +47,11 @@ impl Handle {
         self.queue.try_send(data).is_ok()
     }
 
-    /// Closes the connection and waits until what is queued is flushed, or two seconds are over.
-    pub async fn flush(self) {
+    /// Closes the connection. What it gives ends when all that is queued is flushed, or two seconds are over.
+    pub fn close(self) -> JoinHandle<()> {
         let Self { queue, open, writer } = self;
         drop((queue, open));
-        let _ = writer.await;
+        writer
     }
 }
 
@@ -150,9 +151,11 @@ where
         if n == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
-        if core.send(tell(Event::Written(n))).await.is_err() {
-            return Ok(());
-        }
+        // Also when the core has gone: a message cut off would spoil the NOTIFICATION that follows it.
+        let _ = core.send(tell(Event::Written(n))).await;
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! TCP sockets as BGP wants them: bound and signed before they connect, with the TTL that the neighbour expects.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
@@ -74,6 +75,29 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+/// TCP MD5 keys by whom they are for.
+pub type Keys = BTreeMap<IpNet, Vec<u8>>;
+
+/// Makes the MD5 keys of a listening socket, which are `from`, those of `to`; keys of the other family are not for it.
+///
+/// # Errors
+/// The operating system's, with the peer whose key it was. To go back, sign from `to` to `from`: that is right
+/// however far it got.
+pub fn sign(listener: &TcpListener, ipv6: bool, from: &Keys, to: &Keys) -> io::Result<()> {
+    let ours = |peer: &&IpNet| peer.addr().is_ipv6() == ipv6;
+    // What goes first makes room: the kernel has a limit (net.core.optmem_max) for all keys of a socket.
+    for peer in from.keys().filter(ours).filter(|peer| !to.contains_key(*peer)) {
+        sockopt::set_md5(listener, *peer, b"", ipv6).map_err(|e| step(&format!("TCP MD5 for {peer}"), &e))?;
+    }
+    for (peer, key) in to.iter().filter(|(peer, _)| ours(peer)) {
+        if from.get(peer) != Some(key) {
+            sockopt::set_md5(listener, *peer, key, ipv6)
+                .map_err(|e| step(&format!("TCP MD5 for {peer}"), &e))?;
+        }
+    }
+    Ok(())
+}
+
 fn set_ttl(socket: &Socket, remote: IpAddr, options: &SocketOptions) -> io::Result<()> {
     if let Some(ttl) = options.ttl {
         if remote.is_ipv6() {
@@ -91,4 +115,34 @@ fn set_ttl(socket: &Socket, remote: IpAddr, options: &SocketOptions) -> io::Resu
 
 fn step(what: &str, e: &io::Error) -> io::Error {
     io::Error::new(e.kind(), format!("{what}: {e}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn keys(keys: &[(&str, &[u8])]) -> Keys {
+        keys.iter().map(|(peer, key)| (peer.parse().unwrap(), key.to_vec())).collect()
+    }
+
+    #[tokio::test]
+    async fn keys_that_cannot_all_be_set_are_taken_back() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let old = keys(&[("127.0.0.1/32", b"old"), ("fd00::1/128", b"not for this one")]);
+        sign(&listener, false, &Keys::new(), &old).unwrap();
+        let too_long = [b'x'; 81];
+        let new = keys(&[("127.0.0.1/32", b"new"), ("127.0.0.2/32", &too_long)]);
+        let error = sign(&listener, false, &old, &new).unwrap_err();
+        assert!(error.to_string().contains("127.0.0.2/32"), "{error}");
+        let signed = |key: &[u8]| SocketOptions { md5: Some(key.to_vec()), ..SocketOptions::default() };
+        connect(address, &signed(b"new")).await.expect("it got as far as that");
+        sign(&listener, false, &new, &old).unwrap();
+        connect(address, &signed(b"old")).await.expect("the old key is back");
+        let wrong = signed(b"new");
+        let refused = tokio::time::timeout(Duration::from_millis(300), connect(address, &wrong)).await;
+        assert!(!matches!(refused, Ok(Ok(_))), "the new key is gone");
+    }
 }
