@@ -52,10 +52,11 @@ impl Show {
 /// Builds, shows, breaks and mends the network.
 pub(super) fn run(size: Size) -> Result<()> {
     println!(
-        "evpnd lab: a controller (AS 64512) and {} hosts (AS 65001-{}), {} endpoints on each, VNI {VNI}\n",
+        "evpnd lab: a controller (AS 64512) and {} hosts (AS 65001-{}), {} endpoint{} on each, VNI {VNI}\n",
         size.hosts,
         65000 + u32::from(size.hosts),
-        size.endpoints
+        size.endpoints,
+        if size.endpoints == 1 { "" } else { "s" }
     );
     let show = Show::new();
     let net = stand_up(&show, Lab::new()?, size)?;

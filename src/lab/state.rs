@@ -16,7 +16,7 @@ use super::args::Size;
 use super::demo::{Show, pings, stand_up};
 use super::net::Lab;
 use super::topology::Net;
-use super::world::World;
+use super::world::{World, search_path};
 use super::{Error, Result, until};
 
 /// Where a standing lab is found.
@@ -97,8 +97,7 @@ pub(super) fn exec(node: &str, command: &[String]) -> Result<()> {
     // So that `evpnd` is found there, wherever it was started from.
     let mut path = own_path()?.parent().map(Path::to_owned).unwrap_or_default().into_os_string();
     path.push(":");
-    path.push(std::env::var_os("PATH").unwrap_or_default());
-    path.push(":/usr/sbin:/sbin");
+    path.push(search_path());
     let failed = node
         .command(program)
         .args(args.unwrap_or_default())

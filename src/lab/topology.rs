@@ -208,14 +208,14 @@ impl Matrix {
         };
         let mut text = String::new();
         if all.len() <= 24 {
-            let _ = write!(text, "{:>14}", "from \\ to");
+            let _ = write!(text, "{:<19}", "from \\ to");
             for (_, to) in &all {
                 let _ = write!(text, " {:>5}", to.node.name());
             }
         }
         for (a, from) in &all {
             if all.len() <= 24 {
-                let _ = write!(text, "\n{:>14}", from.address);
+                let _ = write!(text, "\n{:<5} {:<13}", from.node.name(), from.address);
             }
             for (b, to) in &all {
                 if all.len() <= 24 {

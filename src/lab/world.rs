@@ -9,6 +9,7 @@
 //! are deliberately not bound to files, because since Linux 6.18 binding one fails now and then (`EINVAL`: the check
 //! against loops compares numbers that are no longer given out in order across CPUs).
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -47,7 +48,7 @@ impl World {
             require(tool)?;
         }
         let user = !is_root()?;
-        let mut command = Command::new("unshare");
+        let mut command = program("unshare");
         if user {
             command.args(["--user", "--map-root-user"]);
         }
@@ -113,7 +114,7 @@ impl World {
     pub(crate) fn enter(&self, pid: u32) -> Command {
         let outside = format!("/proc/{}", self.holder);
         let inside = format!("{outside}/root/proc/{pid}");
-        let mut command = Command::new("nsenter");
+        let mut command = program("nsenter");
         if self.user {
             command.args([&format!("--user={outside}/ns/user"), "--preserve-credentials"]);
         }
@@ -133,13 +134,26 @@ pub(crate) fn is_root() -> Result<bool> {
     fs::metadata("/proc/self").map(|m| m.uid() == 0).map_err(|e| Error::new(format!("/proc/self: {e}")))
 }
 
-/// Looks for a program in `PATH`, and where an ordinary user's `PATH` does not lead.
+/// Where programs are looked for: `PATH`, and where an ordinary user's does not lead (`bridge` is in /usr/sbin).
+pub(crate) fn search_path() -> OsString {
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    if !path.is_empty() {
+        path.push(":");
+    }
+    path.push("/usr/sbin:/sbin:/usr/bin:/bin");
+    path
+}
+
+/// A program that finds others as we do.
+fn program(name: &str) -> Command {
+    let mut command = Command::new(name);
+    command.env("PATH", search_path());
+    command
+}
+
+/// Looks for a program.
 pub(crate) fn find(tool: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain(["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from))
-        .map(|dir| dir.join(tool))
-        .find(|file| file.is_file())
+    std::env::split_paths(&search_path()).map(|dir| dir.join(tool)).find(|file| file.is_file())
 }
 
 fn require(tool: &str) -> Result<()> {

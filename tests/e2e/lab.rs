@@ -33,6 +33,8 @@ impl Place {
         let mut command = if ordinary && is_root() {
             let mut command = Command::new("setpriv");
             command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups", "--"]).arg(binary);
+            // As Debian has it for those who are not root.
+            command.env("PATH", "/usr/local/bin:/usr/bin:/bin");
             command
         } else {
             Command::new(binary)
