@@ -219,11 +219,11 @@ fn read_kernel(mut s: Section<'_>, l2vnis: &[Section<'_>]) -> Option<Kernel> {
         let value = s.get(key);
         let name = or(value, default.to_owned(), |value| {
             let name = interface_name(value)?;
-            let most = MAX_INTERFACE_NAME.saturating_sub(digits);
+            let most = MAX_INTERFACE_NAME.saturating_sub(digits + 1);
             if name.len() > most {
                 return value.bad(format!(
-                    "too long: a VNI of {digits} digits is put after it, and the name of a device has at most \
-                     {MAX_INTERFACE_NAME} characters; at most {most} here"
+                    "too long: a dash and a VNI of {digits} digits are put after it, and the name of a device has at \
+                     most {MAX_INTERFACE_NAME} characters; at most {most} here"
                 ));
             }
             Some(name)

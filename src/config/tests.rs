@@ -576,8 +576,8 @@ fn dataplane() {
         ),
         (
             "vtep = \"10.0.0.1\"\n[dataplane.kernel]\nbridge = \"br-evpn-1\"\n[[l2vni]]\nvni = 0xf4240",
-            "7:10 dataplane.kernel.bridge: too long: a VNI of 7 digits is put after it, and the name of a device has at \
-          most 15 characters; at most 8 here",
+            "7:10 dataplane.kernel.bridge: too long: a dash and a VNI of 7 digits are put after it, and the name of a device \
+          has at most 15 characters; at most 7 here",
         ),
         (
             "vtep = \"10.0.0.1\"\n[dataplane.kernel]\nbridge = \"vxlan\"",
