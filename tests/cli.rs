@@ -212,7 +212,7 @@ fn answer(request: Request) -> Reply {
             desired: 5,
             installed: 4,
             repairs: 2,
-            last_error: Some("bridge br-evpn22001: operation not permitted".into()),
+            last_error: Some("bridge br-evpn-22001: operation not permitted".into()),
             last_resync_seconds: Some(61),
             pending: 0,
             failed: 1,
@@ -253,7 +253,9 @@ fn answer(request: Request) -> Reply {
                 },
             ],
         }),
-        Request::Events(_) => Reply::Events(vec![event(1, "up"), event(2, "down\u{1b}[2J")]),
+        Request::Events(_) => {
+            Reply::Events(vec![event(1, "10.0.0.10: up"), event(2, "10.0.0.10: down\u{1b}[2J")])
+        }
         Request::Reload => Reply::Error("evpnd.toml:2: router.asn: required".into()),
         Request::RouteAdd(route) => Reply::Done(format!("announced: {:?} in VNI {}", route.kind, route.vni)),
         Request::RouteDel(_) => Reply::Error("there is no such route".into()),
@@ -348,7 +350,7 @@ pending      0
 failed       1
 repairs      2
 last resync  1m01s ago
-last error   bridge br-evpn22001: operation not permitted
+last error   bridge br-evpn-22001: operation not permitted
 "
     );
     assert_eq!(
@@ -390,8 +392,8 @@ fn events() {
     // What a peer says cannot move the cursor.
     assert_eq!(
         daemon.show(&["events"]),
-        "2026-11-20T23:59:59.999Z  session    10.0.0.10  up\n\
-         2026-11-20T23:59:59.999Z  session    10.0.0.10  down\u{fffd}[2J\n"
+        "2026-11-20T23:59:59.999Z  session    10.0.0.10: up\n\
+         2026-11-20T23:59:59.999Z  session    10.0.0.10: down\u{fffd}[2J\n"
     );
     // Events 2 and 3 came too fast; the core ends the stream.
     let (code, out, err) = daemon.run(&["events", "--follow"]);

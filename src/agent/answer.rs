@@ -128,9 +128,9 @@ impl Agent {
         }
         for event in self.core.log().after(self.logged) {
             match event.level {
-                Level::Warn => tracing::warn!(kind = %event.kind, "{}", event.text),
-                Level::Info => tracing::info!(kind = %event.kind, "{}", event.text),
-                Level::Debug => tracing::debug!(kind = %event.kind, "{}", event.text),
+                Level::Warn => tracing::warn!(target: "evpnd", kind = %event.kind, "{}", event.text),
+                Level::Info => tracing::info!(target: "evpnd", kind = %event.kind, "{}", event.text),
+                Level::Debug => tracing::debug!(target: "evpnd", kind = %event.kind, "{}", event.text),
             }
         }
         self.logged = newest;

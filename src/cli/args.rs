@@ -122,14 +122,14 @@ pub(super) enum LogFormat {
 #[derive(Debug, Args)]
 pub(super) struct Socket {
     /// The control socket of the daemon
-    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET, global = true)]
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET, global = true, display_order = 901)]
     pub(super) socket: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Json {
     /// As JSON
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 900)]
     pub(super) json: bool,
 }
 

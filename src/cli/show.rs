@@ -197,12 +197,8 @@ fn follow(reply: &Reply, json: bool, expected: &mut Option<u64>, out: &mut dyn W
 
 fn event_line(event: &EventView) -> String {
     let text: String = event.text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    let mut parts = vec![utc(event.time), format!("{:<9}", event.kind)];
-    parts.extend(event.neighbor.map(|neighbor| neighbor.to_string()));
-    parts.extend(event.vni.map(|vni| format!("vni {vni}")));
-    parts.extend(event.mac.map(|mac| mac.to_string()));
-    parts.push(text);
-    parts.join("  ")
+    // Whom it is about the text says itself.
+    format!("{}  {:<9}  {text}", utc(event.time), event.kind)
 }
 
 /// A moment as RFC 3339 has it, in UTC, to the millisecond.
@@ -396,7 +392,11 @@ fn summary(s: &SummaryView, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn explain(e: &ExplainView, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "{}: {}", e.target, e.verdict)?;
+    if e.verdict.starts_with(&e.target) {
+        writeln!(out, "{}", e.verdict)?;
+    } else {
+        writeln!(out, "{}: {}", e.target, e.verdict)?;
+    }
     if e.steps.is_empty() {
         return Ok(());
     }

@@ -247,7 +247,7 @@ pub struct EventView {
     pub id: u64,
     /// Seconds since 1970.
     pub time: f64,
-    /// What it is about: `session`, `route`, `mac`, `dataplane`, `config`.
+    /// What it is about: `session`, `route`, `mac`, `dataplane`, `agent`.
     pub kind: String,
     /// The neighbour it is about.
     pub neighbor: Option<IpAddr>,
@@ -255,7 +255,7 @@ pub struct EventView {
     pub vni: Option<u32>,
     /// The MAC it is about.
     pub mac: Option<MacAddr>,
-    /// In words.
+    /// In words, which name all that the event is about.
     pub text: String,
 }
 

@@ -35,8 +35,10 @@ impl Core {
     pub fn explain(&self, query: &ExplainQuery) -> Told {
         let mut told = Told::default();
         let mut heard = 0_usize;
+        let mut ours = 0_usize;
         for dest in self.rib.search(None, |key| concerns(key, query.target)) {
             heard += 1;
+            ours += usize::from(dest.paths.iter().any(|path| path.best && path.source == Source::Local));
             if heard <= MAX_ROUTES {
                 self.tell_route(&dest, query.vni, &mut told);
             }
@@ -67,8 +69,18 @@ impl Core {
             self.tell_mac(vni, mac, &mut told);
         }
         if told.verdict.1.is_empty() {
+            let flooding: Vec<_> = match query.target {
+                Target::Ip(ip) => self.evpn.vnis().into_iter().filter(|v| v.flood.contains(&ip)).collect(),
+                _ => Vec::new(),
+            };
+            let flooding: Vec<_> =
+                flooding.iter().filter(|v| vni_fits(v.vni)).map(|v| v.vni.to_string()).collect();
             told.verdict = match (heard, query.target) {
                 (0, _) => (None, "nothing is known of it".to_owned()),
+                _ if !flooding.is_empty() => {
+                    (Some(true), format!("a VTEP; what is flooded in VNI {} goes to it", flooding.join(", ")))
+                }
+                _ if ours == heard => (None, "announced by this node".to_owned()),
                 (_, Target::Prefix(_)) => {
                     (None, "announced; prefixes are not put into a dataplane here".to_owned())
                 }
@@ -103,7 +115,11 @@ impl Core {
         let targets: Vec<_> = path.attributes.route_targets().map(|rt| rt.to_string()).collect();
         let targets = if targets.is_empty() { "no route target".to_owned() } else { targets.join(" ") };
         if verdicts.is_empty() {
-            told.step("imported", None, Some(false), format!("no VNI imports {targets}"));
+            let why = match key {
+                RouteKey::MacIp { .. } | RouteKey::Imet { .. } => format!("no VNI imports {targets}"),
+                _ => "only routes of types 2 and 3 are imported".to_owned(),
+            };
+            told.step("imported", None, Some(false), why);
         }
         for verdict in verdicts.iter().filter(|v| only.is_none_or(|vni| vni == v.vni)) {
             let (ok, text) = match &verdict.reject {
