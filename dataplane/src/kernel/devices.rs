@@ -339,7 +339,9 @@ fn plan_ports(
             }
             None => plan.steps.push(Step::Attach { port: name.clone(), bridge: plan.bridge.clone() }),
         }
-        if !link.up {
+        // Only a port just attached is set up: one that somebody set down since is meant to be down.
+        let ours_already = bridge.is_some() && link.master == bridge;
+        if !link.up && !ours_already {
             plan.steps.push(Step::Up { name: name.clone() });
         }
     }

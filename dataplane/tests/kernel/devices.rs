@@ -121,6 +121,22 @@ fn a_deleted_bridge_is_rebuilt() {
 }
 
 #[test]
+fn a_port_that_somebody_set_down_stays_down() {
+    in_namespace("devices::a_port_that_somebody_set_down_stays_down", || {
+        veth("veth1");
+        let mut host = Host::new(&base());
+        assert!(sh("ip link show veth1").contains(",UP"), "a port is set up when it is attached");
+        sh("ip link set veth1 down");
+        // A repair that happens after the event was seen, and a full comparison: neither touches the port.
+        sh("bridge link set dev vxlan1-100 learning on");
+        host.until("learning off", |_| sh("ip -d link show vxlan1-100").contains("learning off"));
+        host.resync();
+        host.assert_in_sync();
+        assert!(!sh("ip link show veth1").contains(",UP"));
+    });
+}
+
+#[test]
 fn an_interface_that_comes_later_is_attached_then() {
     in_namespace("devices::an_interface_that_comes_later_is_attached_then", || {
         let mut host = Host::new(&base());
