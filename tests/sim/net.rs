@@ -54,6 +54,7 @@ enum Happening {
     Refused { attempt: Attempt },
     Connected { attempt: Attempt, conn: ConnId },
     Octets { conn: ConnId, data: Bytes },
+    Written { conn: ConnId, octets: usize },
     Closed { conn: ConnId },
 }
 
@@ -576,7 +577,8 @@ impl Net {
                         if let Some(end) = self.ends.get_mut(&to) {
                             end.stuck.push(data);
                         }
-                        self.input(n, Input::Written { conn, octets });
+                        // Not at once: what else this node is about to send goes before whatever follows from it.
+                        self.schedule(Duration::ZERO, Happening::Written { conn, octets });
                         continue;
                     }
                     self.octets += data.len() as u64;
@@ -675,6 +677,11 @@ impl Net {
                 }
             }
             Happening::Octets { conn, data } => self.octets_arrive(conn, data),
+            Happening::Written { conn, octets } => {
+                if let Some(node) = self.ends.get(&conn).map(|e| e.node) {
+                    self.input(node, Input::Written { conn, octets });
+                }
+            }
             Happening::Closed { conn } => {
                 if let Some(end) = self.ends.remove(&conn) {
                     self.input(
