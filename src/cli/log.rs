@@ -1,9 +1,16 @@
 //! Where log messages go: stderr, as text or JSON. Where stderr is the journal, without time (it has its own) and with
 //! a priority it understands (`<4>`, sd-daemon(3)).
+//!
+//! Whoever reads stderr may stop reading; a thread of its own then waits, and not the sessions. What does not fit into its
+//! queue is dropped, and counted.
 
 use std::fmt;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tracing::{Event, Level, Subscriber};
@@ -17,8 +24,14 @@ use tracing_subscriber::{Layer, Registry};
 
 use super::args::LogFormat;
 
-/// Starts logging, once. `verbose` is how often `-v` was given; without it $EVPND_LOG decides.
-pub(super) fn init(verbose: u8, format: LogFormat) -> Result<()> {
+/// Messages that may wait for whoever reads the log.
+const QUEUE: usize = 4096;
+/// How long the last messages may take.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Starts logging, once; [`Log::flush`] before the end waits for the last messages. `verbose` is how often `-v` was given;
+/// without it $EVPND_LOG decides.
+pub(super) fn init(verbose: u8, format: LogFormat) -> Result<Log> {
     let filter = match (verbose, std::env::var("EVPND_LOG")) {
         (0, Ok(text)) => {
             text.parse::<Targets>().context("EVPND_LOG: expected error, warn, info, debug or trace")?
@@ -27,8 +40,70 @@ pub(super) fn init(verbose: u8, format: LogFormat) -> Result<()> {
         (1, _) => Targets::new().with_default(Level::DEBUG),
         _ => Targets::new().with_default(Level::TRACE),
     };
-    let layer = layer(format, stderr_is_journal(), std::io::stderr);
-    tracing_subscriber::registry().with(layer.with_filter(filter)).try_init().context("logging")
+    let log = Log::start(io::stderr()).context("logging")?;
+    let writer = log.clone();
+    let layer = layer(format, stderr_is_journal(), move || writer.clone());
+    tracing_subscriber::registry().with(layer.with_filter(filter)).try_init().context("logging")?;
+    Ok(log)
+}
+
+enum Line {
+    /// A message, with its end of line.
+    Text(Vec<u8>),
+    /// All before it is written: let this go.
+    Flush(#[expect(dead_code, reason = "dropped, that is all")] SyncSender<()>),
+}
+
+/// The way to the thread that writes.
+#[derive(Clone)]
+pub(super) struct Log {
+    queue: SyncSender<Line>,
+    lost: Arc<AtomicU64>,
+}
+
+impl Log {
+    fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
+        let (queue, lines) = sync_channel(QUEUE);
+        let lost = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&lost);
+        std::thread::Builder::new().name("log".into()).spawn(move || write_lines(out, &lines, &counted))?;
+        Ok(Self { queue, lost })
+    }
+
+    /// Waits until what was logged is written, or a second.
+    pub(super) fn flush(&self) {
+        let (done, wait) = sync_channel(0);
+        if self.queue.try_send(Line::Flush(done)).is_ok() {
+            let _ = wait.recv_timeout(PATIENCE);
+        }
+    }
+}
+
+/// A message comes in one piece.
+impl Write for Log {
+    fn write(&mut self, message: &[u8]) -> io::Result<usize> {
+        if self.queue.try_send(Line::Text(message.to_vec())).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(message.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn write_lines(mut out: impl Write, lines: &Receiver<Line>, lost: &AtomicU64) {
+    while let Ok(line) = lines.recv() {
+        // A full disk or a closed pipe is no reason to stop: perhaps the next one fits.
+        if let Line::Text(text) = line {
+            let _ = out.write_all(&text);
+        }
+        let lost = lost.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            let _ = writeln!(out, "evpnd: {lost} log messages dropped: nobody read them fast enough");
+        }
+    }
 }
 
 fn layer<W>(format: LogFormat, journal: bool, writer: W) -> Box<dyn Layer<Registry> + Send + Sync>
@@ -77,8 +152,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use super::*;
 
@@ -94,6 +168,41 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    /// Somebody who reads nothing until the sender is gone.
+    struct Stalled(std::sync::mpsc::Receiver<()>, Shared);
+
+    impl io::Write for Stalled {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.0.recv();
+            self.1.write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_log_that_nobody_reads_holds_nobody_up() {
+        let shared = Shared::default();
+        let (go, wait) = sync_channel(0);
+        let mut log = Log::start(Stalled(wait, shared.clone())).unwrap();
+        for _ in 0..2 * QUEUE {
+            log.write_all(b"line\n").unwrap();
+        }
+        drop(go);
+        let until = crate::clock::now() + Duration::from_secs(10);
+        let text = loop {
+            Log::flush(&log);
+            let text = String::from_utf8(shared.0.lock().unwrap().clone()).unwrap();
+            if text.matches("line\n").count() >= QUEUE || crate::clock::now() > until {
+                break text;
+            }
+        };
+        assert!(text.matches("line\n").count() >= QUEUE, "{text}");
+        assert!(text.contains("log messages dropped"), "{text}");
     }
 
     fn logged(format: LogFormat, journal: bool) -> String {

@@ -49,9 +49,11 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 fn command(command: Command, run: fn(Config, PathBuf) -> Result<()>, out: &mut dyn Write) -> Result<()> {
     match command {
         Command::Run(args) => {
-            log::init(args.verbose, args.log_format)?;
+            let log = log::init(args.verbose, args.log_format)?;
             let config = Config::load(&args.file.config)?;
-            run(config, args.file.config)
+            let result = run(config, args.file.config);
+            log.flush();
+            result
         }
         Command::Check(file) => {
             let config = Config::load(&file.config)?;
