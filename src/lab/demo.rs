@@ -1,6 +1,7 @@
 //! `evpnd lab run`: the network at work, step by step, each with its time.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::io::{IsTerminal as _, Write as _, stdout};
 use std::time::Duration;
 
@@ -36,34 +37,39 @@ impl Show {
         let (mark, colour) = if outcome.is_ok() { ("ok  ", "\x1b[32m") } else { ("FAIL", "\x1b[31m") };
         let (on, off) = if self.colour { (colour, "\x1b[0m") } else { ("", "") };
         let says = outcome.as_ref().map_or("", |(_, says)| says.as_str());
-        println!("{at:7.2} s  {on}{mark}{off}  {name:<30} {took:6.0} ms  {says}");
-        let _ = stdout().flush();
+        say(format!("{at:7.2} s  {on}{mark}{off}  {name:<30} {took:6.0} ms  {says}").trim_end());
         outcome.map(|(value, _)| value)
     }
 
     /// Prints something that belongs to the step before it.
     pub(super) fn detail(text: &str) {
         for line in text.lines() {
-            println!("                {line}");
+            say(format!("                {line}").trim_end());
         }
     }
 }
 
+/// Prints a line. Whoever has stopped to read (`| head`) does not change what the lab does.
+pub(super) fn say(line: impl Display) {
+    let mut out = stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
 /// Builds, shows, breaks and mends the network.
 pub(super) fn run(size: Size) -> Result<()> {
-    println!(
+    say(format!(
         "evpnd lab: a controller (AS 64512) and {} hosts (AS 65001-{}), {} endpoint{} on each, VNI {VNI}\n",
         size.hosts,
         65000 + u32::from(size.hosts),
         size.endpoints,
         if size.endpoints == 1 { "" } else { "s" }
-    );
+    ));
     let show = Show::new();
     let net = stand_up(&show, Lab::new()?, size)?;
     work(&show, &net)?;
     kill_and_mend(&show, &net)?;
     drop(net);
-    println!("\nAll of it worked, and nothing is left behind.");
+    say("\nAll of it worked, and nothing is left behind.");
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::args::Size;
-use super::demo::{Show, pings, stand_up};
+use super::demo::{Show, pings, say, stand_up};
 use super::net::Lab;
 use super::topology::Net;
 use super::world::{World, search_path};
@@ -65,7 +65,7 @@ pub(super) fn up(size: Size) -> Result<()> {
     let state = State { holder, began, user, hosts: size.hosts, endpoints: size.endpoints, nodes };
     save(&file, &state)?;
     net.lab.world().stay()?;
-    println!("\nThe lab stands. Try:");
+    say("\nThe lab stands. Try:");
     for line in [
         "evpnd lab test",
         "evpnd lab exec h1 -- evpnd show macs",
@@ -74,7 +74,7 @@ pub(super) fn up(size: Size) -> Result<()> {
         "evpnd lab exec controller          # a shell",
         "evpnd lab down",
     ] {
-        println!("  {line}");
+        say(format!("  {line}"));
     }
     Ok(())
 }

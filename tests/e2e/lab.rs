@@ -125,6 +125,17 @@ fn other_sizes() -> Result<()> {
     ensure(code == Some(0) && said.contains("20 of 20 pings answered"), || format!("exit {code:?}:\n{said}"))
 }
 
+#[test]
+fn a_reader_that_leaves_changes_nothing() -> Result<()> {
+    let place = Place::new("head")?;
+    let mut command = place.lab(false, &["run", "--hosts", "2", "--endpoints", "1"]);
+    let mut child = command.spawn().map_err(|e| Error::new(e.to_string()))?;
+    drop(child.stdout.take());
+    let output = child.wait_with_output().map_err(|e| Error::new(e.to_string()))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure(output.status.code() == Some(0), || format!("{:?}:\n{said}", output.status))
+}
+
 /// Starts a run and reads on until a line has `until`.
 fn started(place: &Place, until: &str) -> Result<(Child, BTreeSet<u32>)> {
     let mut child = place.lab(false, &["run"]).spawn().map_err(|e| Error::new(format!("evpnd lab: {e}")))?;
