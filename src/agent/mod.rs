@@ -112,6 +112,7 @@ impl Agent {
         let control = control::bind(&config.control.socket)
             .with_context(|| format!("cannot open the control socket {}", config.control.socket.display()))?;
         preflight::check(&config, None)?;
+        preflight::hint(&config);
         let plane = Plane::start(&config.dataplane, sender.clone())?;
         // Nothing in it yet, so that nothing happens before everything stands.
         let bare = CoreConfig {
@@ -360,10 +361,11 @@ impl Agent {
         let core_config = setup::core_config(&wanted);
         self.core.check(&core_config)?;
         self.listen(&wanted)?;
-        self.core.reconfigure(core_config, clock::now(), &mut self.out)?;
+        let now = clock::now();
+        self.core.reconfigure(core_config, now, &mut self.out)?;
         let summary = wanted.summary();
         self.config = wanted;
-        tracing::info!("configuration read again: {summary}");
+        self.core.note_agent(format!("configuration read again: {summary}"), now);
         Ok(summary)
     }
 

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::ErrorKind;
+use std::net::UdpSocket;
 
 use anyhow::{Result, bail};
 
@@ -29,6 +31,18 @@ pub(super) fn check(wanted: &Config, running: Option<&Config>) -> Result<()> {
         bail!(what);
     }
     Ok(())
+}
+
+/// Says what may well be meant so, but most likely is not: the VTEP's address may come later, as that of a loopback
+/// that somebody else sets up.
+pub(super) fn hint(config: &Config) {
+    let (Dataplane::Kernel(_), Some(vtep)) = (&config.dataplane, config.vtep()) else { return };
+    let bound = UdpSocket::bind((vtep, 0));
+    if bound.is_err_and(|e| e.kind() == ErrorKind::AddrNotAvailable) {
+        tracing::warn!(
+            "dataplane.vtep {vtep} is not on any interface: no VXLAN packet is sent or received until it is"
+        );
+    }
 }
 
 /// The effective capabilities in `/proc/self/status`.

@@ -185,6 +185,11 @@ impl Core {
         self.log.push(now, Kind::Dataplane, Level::Warn, About::default(), event.to_string());
     }
 
+    /// Notes what the process around the core did.
+    pub fn note_agent(&mut self, text: String, now: Time) {
+        self.log.push(now, Kind::Agent, Level::Info, About::default(), text);
+    }
+
     /// When [`Input::Tick`] wants to be heard next.
     pub fn deadline(&self) -> Option<Time> {
         let sessions = self.neighbours.values().filter_map(|n| n.session.deadline());
