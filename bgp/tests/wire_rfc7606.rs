@@ -1,7 +1,10 @@
 //! RFC 7606 as a table: each line is one thing a peer can get wrong in an UPDATE, and what becomes of it.
 #![allow(missing_docs, reason = "a test")]
 
-use bgp::wire::{DecodeContext, Disposition, Nlri, NlriDiscard, Problem, Update, decode_update};
+use bgp::wire::{
+    DecodeContext, Disposition, EncodeContext, Nlri, NlriDiscard, Problem, Update, decode_update,
+    encode_attributes,
+};
 use bytes::Bytes;
 
 /// What becomes of an UPDATE that announces the MAC route [`MAC`].
@@ -274,6 +277,29 @@ fn attributes_nobody_knows() {
     // Tunnel encapsulation is known: carried without the partial bit.
     let update = decode_update(&with(&attr(0xc0, 23, &[0, 8, 0, 0])), &Ebgp.ctx()).unwrap();
     assert_eq!(kept(&update)[0].flags, 0xc0);
+}
+
+#[test]
+fn the_partial_bit_stays_set() {
+    // RFC 4271 §5: also on attributes we do know.
+    for (code, value) in [
+        (7, &[0, 0, 0, 1, 10, 0, 0, 1][..]),
+        (8, &[0; 4]),
+        (16, &[0; 8]),
+        (22, &[0, 6, 0, 0, 100, 10, 0, 0, 1]),
+        (22, &[[0, 2, 0, 0, 0].as_slice(), &[1; 29]].concat()),
+        (23, &[0, 8, 0, 0]),
+        (32, &[1; 12]),
+    ] {
+        for flags in [0xc0, 0xe0] {
+            let update = decode_update(&with(&attr(flags, code, value)), &Ibgp.ctx()).unwrap();
+            let mut out = Vec::new();
+            let ctx = EncodeContext { ebgp: false, as4: true };
+            encode_attributes(&update.attributes.unwrap(), &ctx, &mut out);
+            let short = [&[flags, code, value.len() as u8][..], value].concat();
+            assert!(out.windows(short.len()).any(|w| w == short), "{code} {flags:#x}: {out:02x?}");
+        }
+    }
 }
 
 #[test]

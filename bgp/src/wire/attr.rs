@@ -39,6 +39,9 @@ pub struct Attributes {
     /// Everything carried without being understood: tunnel encapsulation (RFC 9012) and unknown optional transitive
     /// attributes, the latter with the partial bit already set. Sorted by type code.
     pub opaque: Vec<RawAttr>,
+    /// Which of the optional transitive attributes above, by type code, came with the partial bit: somebody on the way
+    /// did not know them. Once set it stays set (RFC 4271 §5). Those in `opaque` have it in their flags.
+    pub partial: u64,
 }
 
 impl Attributes {
@@ -59,6 +62,7 @@ impl Attributes {
             large_communities: Vec::new(),
             pmsi: None,
             opaque: Vec::new(),
+            partial: 0,
         }
     }
 

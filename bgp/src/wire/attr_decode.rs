@@ -182,7 +182,19 @@ impl<'a> Reader<'a> {
             }
             _ => {}
         }
-        self.value(flags, code, value)
+        self.value(flags, code, value)?;
+        if flags & flag::PARTIAL != 0
+            && match code {
+                code::AGGREGATOR | code::COMMUNITIES | code::EXT_COMMUNITIES | code::LARGE_COMMUNITIES => {
+                    true
+                }
+                code::PMSI_TUNNEL => self.attributes.pmsi.is_some(),
+                _ => false,
+            }
+        {
+            self.attributes.partial |= 1 << code;
+        }
+        Ok(())
     }
 
     fn value(&mut self, flags: u8, code: u8, value: &[u8]) -> Result<(), Fault> {

@@ -29,6 +29,7 @@ pub fn encode_attributes(attributes: &Attributes, ctx: &EncodeContext, out: &mut
     const OPTIONAL: u8 = flag::OPTIONAL;
     const TRANSITIVE: u8 = flag::OPTIONAL | flag::TRANSITIVE;
     let a = attributes;
+    let transitive = |code: u8| TRANSITIVE | if a.partial >> code & 1 == 1 { flag::PARTIAL } else { 0 };
 
     let origin = match a.origin {
         Origin::Igp => 0,
@@ -48,7 +49,7 @@ pub fn encode_attributes(attributes: &Attributes, ctx: &EncodeContext, out: &mut
         put(out, WELL_KNOWN, code::ATOMIC_AGGREGATE, 0, |_| {});
     }
     if let Some((asn, id)) = a.aggregator {
-        put(out, TRANSITIVE, code::AGGREGATOR, if ctx.as4 { 8 } else { 6 }, |out| {
+        put(out, transitive(code::AGGREGATOR), code::AGGREGATOR, if ctx.as4 { 8 } else { 6 }, |out| {
             if ctx.as4 {
                 out.put_u32(asn);
             } else {
@@ -58,7 +59,7 @@ pub fn encode_attributes(attributes: &Attributes, ctx: &EncodeContext, out: &mut
         });
     }
     if !a.communities.is_empty() {
-        put(out, TRANSITIVE, code::COMMUNITIES, a.communities.len() * 4, |out| {
+        put(out, transitive(code::COMMUNITIES), code::COMMUNITIES, a.communities.len() * 4, |out| {
             a.communities.iter().for_each(|&c| out.put_u32(c));
         });
     }
@@ -75,7 +76,9 @@ pub fn encode_attributes(attributes: &Attributes, ctx: &EncodeContext, out: &mut
     let sent = || a.ext_communities.iter().filter(|c| !ctx.ebgp || c.is_transitive());
     let ext = sent().count();
     if ext > 0 {
-        put(out, TRANSITIVE, code::EXT_COMMUNITIES, ext * 8, |out| sent().for_each(|c| out.put_slice(&c.0)));
+        put(out, transitive(code::EXT_COMMUNITIES), code::EXT_COMMUNITIES, ext * 8, |out| {
+            sent().for_each(|c| out.put_slice(&c.0));
+        });
     }
     if !ctx.as4 {
         if a.as_path.needs_as4() {
@@ -91,16 +94,22 @@ pub fn encode_attributes(attributes: &Attributes, ctx: &EncodeContext, out: &mut
         }
     }
     if let Some(pmsi) = &a.pmsi {
-        put_pmsi(out, pmsi);
+        put_pmsi(out, transitive(code::PMSI_TUNNEL), pmsi);
     }
     let (before, after) = a.opaque.split_at(a.opaque.partition_point(|o| o.code < code::LARGE_COMMUNITIES));
     for o in before {
         put(out, o.flags, o.code, o.value.len(), |out| out.put_slice(&o.value));
     }
     if !a.large_communities.is_empty() {
-        put(out, TRANSITIVE, code::LARGE_COMMUNITIES, a.large_communities.len() * 12, |out| {
-            a.large_communities.iter().flatten().for_each(|&n| out.put_u32(n));
-        });
+        put(
+            out,
+            transitive(code::LARGE_COMMUNITIES),
+            code::LARGE_COMMUNITIES,
+            a.large_communities.len() * 12,
+            |out| {
+                a.large_communities.iter().flatten().for_each(|&n| out.put_u32(n));
+            },
+        );
     }
     for o in after {
         put(out, o.flags, o.code, o.value.len(), |out| out.put_slice(&o.value));
@@ -146,7 +155,7 @@ fn put_as_path(out: &mut Vec<u8>, flags: u8, code: u8, path: &AsPath, as4: bool)
     });
 }
 
-fn put_pmsi(out: &mut Vec<u8>, pmsi: &Pmsi) {
+fn put_pmsi(out: &mut Vec<u8>, flags: u8, pmsi: &Pmsi) {
     let (v4, v6);
     let (kind, id): (u8, &[u8]) = match &pmsi.tunnel {
         PmsiTunnel::None => (0, &[]),
@@ -160,7 +169,7 @@ fn put_pmsi(out: &mut Vec<u8>, pmsi: &Pmsi) {
         }
         PmsiTunnel::Other { kind, len, id } => (*kind, &id[..usize::from(*len).min(id.len())]),
     };
-    put(out, flag::OPTIONAL | flag::TRANSITIVE, code::PMSI_TUNNEL, 5 + id.len(), |out| {
+    put(out, flags, code::PMSI_TUNNEL, 5 + id.len(), |out| {
         out.put_slice(&[pmsi.flags, kind]);
         out.put_slice(&pmsi.vni.to_be_bytes());
         out.put_slice(id);

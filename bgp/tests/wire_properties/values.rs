@@ -200,6 +200,7 @@ pub(crate) fn attributes(confed: bool) -> impl Strategy<Value = Attributes> {
                     large_communities: large.into_iter().collect(),
                     pmsi,
                     opaque,
+                    partial: 0,
                 }
             },
         )
