@@ -77,6 +77,8 @@ enum Op {
     Poll(u8),
     Subscriber(u8),
     Refresh(usize),
+    /// It repeats these of its routes, between BoRR and EoRR: the others are gone.
+    Repeats(usize, Vec<u8>),
     /// The subscriber wants to see everything again.
     Replay,
 }
@@ -96,6 +98,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (1..4_u8).prop_map(Op::Poll),
         2 => (1..30_u8).prop_map(Op::Subscriber),
         1 => slot().prop_map(Op::Refresh),
+        1 => (slot(), keys()).prop_map(|(s, k)| Op::Repeats(s, k)),
         1 => Just(Op::Replay),
     ]
 }
@@ -202,6 +205,7 @@ impl World {
                 self.rib.replay(self.subscriber);
                 self.unseen = self.told.keys().copied().collect();
             }
+            Op::Repeats(slot, keys) => self.repeats(slot, &keys),
             Op::Refresh(slot) => {
                 if let Some(id) = self.ids[slot] {
                     self.rib.refresh(id);
@@ -209,6 +213,20 @@ impl World {
                 }
             }
         }
+    }
+
+    fn repeats(&mut self, slot: usize, keys: &[u8]) {
+        let Some(id) = self.ids[slot] else { return };
+        let peer = slot_info(slot);
+        self.rib.refresh_begins(id);
+        let keys: BTreeSet<RouteKey> = keys.iter().map(|&k| key(k)).collect();
+        self.announced[slot].retain(|key, _| keys.contains(key));
+        for (key, (attributes, body)) in &self.announced[slot] {
+            feed(&mut self.rib, id, announcements(&peer, attributes, [(key.clone(), *body)]));
+        }
+        self.rib.refresh_ends(id);
+        // Nobody reads until it is done: the model knows nothing in between.
+        while support::poll_some(&mut self.rib, &mut self.receivers, |_| false) {}
     }
 
     fn up(&mut self, slot: usize) {

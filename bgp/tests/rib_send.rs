@@ -375,6 +375,43 @@ fn a_refresh_repeats_everything_to_the_one_who_asked() {
 }
 
 #[test]
+fn what_a_refresh_does_not_repeat_is_gone() {
+    // RFC 7313 §4.
+    let mut net = Net::new();
+    let (a, b, c) = (net.up(info(1, Ebgp)), net.up(info(2, Ebgp)), net.up(info(3, Ebgp)));
+    net.announce(a, &path(&[65001]), (0..50_000).map(mac));
+    net.announce(b, &path(&[65002, 65009]), [mac(7)]);
+    net.drain();
+    // An end without a beginning means nothing.
+    net.rib.refresh_ends(a);
+    net.drain();
+    assert_eq!((net.rib.peer_routes(a), net.peers[&c].table.len()), (50_000, 50_000));
+
+    net.rib.refresh_begins(a);
+    net.withdraw(a, [mac(2)]);
+    net.announce(a, &path(&[65001]), [mac(0), mac(2), mac(60_000)]);
+    net.drain();
+    assert_eq!(net.rib.peer_routes(a), 50_001, "stale routes stay until the end");
+    net.rib.refresh_ends(a);
+    // Removed a slice at a time; what comes meanwhile counts as repeated.
+    assert!(poll_some(&mut net.rib, &mut net.peers, |_| false));
+    assert!(net.rib.peer_routes(a) > 1000);
+    net.announce(a, &path(&[65001]), [mac(49_999)]);
+    net.drain();
+    assert_eq!(net.rib.peer_routes(a), 4);
+    assert_eq!(net.peers[&c].keys(), [mac(0), mac(2), mac(7), mac(49_999), mac(60_000)]);
+    assert_eq!(net.has(c, &mac(7)).unwrap().as_path.first_as(), Some(ASN));
+    assert!(net.has(a, &mac(7)).is_some(), "the path of another is best now");
+    // Over: what is announced later is not measured by it, and a lost peer leaves nothing behind.
+    net.withdraw(a, [mac(0)]);
+    net.rib.refresh_begins(a);
+    net.rib.refresh_ends(a);
+    net.down(a);
+    net.drain();
+    assert_eq!(net.peers[&c].keys(), [mac(7)]);
+}
+
+#[test]
 fn a_lost_peer_goes_in_slices_while_others_are_told() {
     const ROUTES: u32 = 60_000;
     let mut net = Net::new();

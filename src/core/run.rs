@@ -262,9 +262,13 @@ impl Core {
                 }
             }
             session::Output::Refresh(refresh) => {
-                // BoRR and EoRR bracket an answer to a request of ours, and we make none: nothing is stale.
-                if refresh.kind == RefreshKind::Request {
-                    self.rib.refresh(neighbour.up.as_ref()?.peer);
+                let peer = neighbour.up.as_ref()?.peer;
+                match refresh.kind {
+                    RefreshKind::Request => self.rib.refresh(peer),
+                    // A neighbour may repeat its routes unasked (RFC 7313 §4).
+                    RefreshKind::Begin => self.rib.refresh_begins(peer),
+                    RefreshKind::End => self.rib.refresh_ends(peer),
+                    RefreshKind::Other(_) => {}
                 }
             }
             session::Output::Down(reason) => {

@@ -1,4 +1,5 @@
-//! Adj-RIB-In, Loc-RIB with best path, Adj-RIB-Out: RFC 4271 §3.2 and §9, RFC 4456, RFC 7606 (treat-as-withdraw).
+//! Adj-RIB-In, Loc-RIB with best path, Adj-RIB-Out: RFC 4271 §3.2 and §9, RFC 4456, RFC 7606 (treat-as-withdraw),
+//! RFC 7313 (what a refresh did not repeat is gone).
 //!
 //! Paths of all peers and our own hang at their destination, the best one first (`store`). Destinations form
 //! one list ordered by last change; peers and subscribers read it through cursors (`table`). What peers have
@@ -179,6 +180,8 @@ struct Peer {
     /// BoRR, EoRR are still to be sent (RFC 7313).
     borr_due: bool,
     eorr_due: bool,
+    /// Between its BoRR and the end of what follows from its EoRR: what it has repeated since.
+    repeated: Option<Bitset>,
     counters: PeerCounters,
 }
 
@@ -205,6 +208,8 @@ pub struct Rib {
     /// knew: twice from anywhere is once from the start.
     orphan_rounds: u8,
     sweep_at: u32,
+    /// Peers whose EoRR came, and how far what they did not repeat has been removed.
+    purges: Vec<(u32, u32)>,
     /// Tombstones of which the reader at hand was told; kept for its capacity.
     gone: Vec<u32>,
     chunk: u32,
@@ -227,6 +232,7 @@ impl Rib {
             dying: 0,
             orphan_rounds: 0,
             sweep_at: 0,
+            purges: Vec::new(),
             gone: Vec::new(),
             chunk: CHUNK,
             batch: Vec::new(),
@@ -263,6 +269,7 @@ impl Rib {
             eor_due: true,
             borr_due: false,
             eorr_due: false,
+            repeated: None,
             counters: PeerCounters::default(),
         };
         let slot = self.peers.iter().position(Option::is_none).unwrap_or_else(|| {
@@ -279,16 +286,65 @@ impl Rib {
         let Some(peer) = self.peer_mut(id.0).filter(|p| p.up) else { return };
         peer.up = false;
         peer.suppressed = Bitset::default();
+        peer.repeated = None;
         let last = std::mem::replace(&mut peer.last_attr, NONE);
         let routes = peer.routes;
         if last != NONE {
             self.store.attrs.release(last);
         }
+        self.purges.retain(|&(peer, _)| peer != id.0);
         self.leave(id.0);
         if routes == 0 {
             self.peers[id.0 as usize] = None;
         } else {
             self.dying += 1;
+        }
+    }
+
+    /// A peer is about to repeat all its routes (RFC 7313, BoRR): those it has now are stale until it does.
+    pub fn refresh_begins(&mut self, id: PeerId) {
+        self.purges.retain(|&(peer, _)| peer != id.0);
+        if let Some(peer) = self.peer_mut(id.0).filter(|p| p.up) {
+            peer.repeated = Some(Bitset::default());
+        }
+    }
+
+    /// It has (EoRR): what it did not repeat is removed over the next calls of [`Rib::poll_send`]. Without a beginning
+    /// this means nothing.
+    pub fn refresh_ends(&mut self, id: PeerId) {
+        let refreshing = self.peer(id.0).is_some_and(|p| p.repeated.is_some());
+        if refreshing && self.purges.iter().all(|&(peer, _)| peer != id.0) {
+            self.purges.push((id.0, 0));
+        }
+    }
+
+    /// Removes what a peer did not repeat in a refresh, one slice. What it announces meanwhile counts as repeated.
+    fn purge(&mut self) {
+        let Some(&mut (peer, ref mut at)) = self.purges.last_mut() else { return };
+        let from = *at;
+        let end = self.store.table.end();
+        let to = from.saturating_add(SWEEP_SLICE).min(end);
+        *at = to;
+        let Some(repeated) = self.peer_mut(peer).and_then(|p| p.repeated.take()) else {
+            self.purges.pop();
+            return;
+        };
+        let mut removed = 0;
+        let mut id = from;
+        // The last destination takes the table with it.
+        while id < to && self.store.table.len() > 0 {
+            if !repeated.get(id) {
+                removed += u64::from(self.remove_path(id, peer));
+            }
+            id += 1;
+        }
+        let done = to == end;
+        if done {
+            self.purges.pop();
+        }
+        if let Some(peer) = self.peer_mut(peer) {
+            peer.counters.withdrawn += removed;
+            peer.repeated = (!done).then_some(repeated);
         }
     }
 
@@ -424,6 +480,7 @@ impl Rib {
         let mut batch = std::mem::take(&mut self.batch);
         let mut added = 0;
         let mut accepted = 0;
+        let refreshing = self.peer(id).is_some_and(|p| p.repeated.is_some());
         for (hash, key, what) in batch.drain(..) {
             let Some(body) = what.filter(|_| attr != NONE) else {
                 self.count_routes(id, std::mem::take(&mut added));
@@ -438,7 +495,14 @@ impl Rib {
             };
             let extra = self.store.extras.intern(Extra::of(&body));
             let path = Path { attr, extra, label: body.label.get(), next: NONE };
-            match self.store.upsert(hash, key, id, path) {
+            let again = refreshing.then(|| key.clone());
+            let upserted = self.store.upsert(hash, key, id, path);
+            if let Some(dest) = again.and_then(|key| self.store.table.find(hash, &key))
+                && let Some(repeated) = self.peer_mut(id).and_then(|p| p.repeated.as_mut())
+            {
+                repeated.set(dest);
+            }
+            match upserted {
                 Upserted::Added => {
                     added += 1;
                     accepted += 1;
@@ -564,6 +628,7 @@ impl Rib {
         if self.dying > 0 || self.orphan_rounds > 0 {
             self.sweep();
         }
+        self.purge();
         if self.store.table.len() == 0 {
             for set in self.subgroups.iter_mut().map(|g| &mut g.sent) {
                 set.shrink();
@@ -576,7 +641,7 @@ impl Rib {
             }
             self.orphan_rounds = 0;
         }
-        self.dying > 0 || self.orphan_rounds > 0
+        self.dying > 0 || self.orphan_rounds > 0 || !self.purges.is_empty()
     }
 }
 
