@@ -752,6 +752,79 @@ fn an_update_that_cannot_be_saved_ends_the_session() {
     s.go(0, received(1, overrun), &["1: NOTIFICATION 3/1", "close 1", "down sent 3/1", "state idle"]);
 }
 
+#[test]
+fn what_the_neighbour_hears_of_each_fault_in_an_update() {
+    // `wire_rfc7606` has every attribute; here is one of each class, and what goes out on the wire.
+    const ORIGIN: &[u8] = &[0x40, 1, 1, 0];
+    const AS_PATH: &[u8] = &[0x40, 2, 6, 2, 1, 0, 0, 0xfd, 0xea];
+    let mp = |code: u8, value: &[u8]| [&[0x80, code, value.len() as u8][..], value].concat();
+    let nlri = |len: u8| {
+        let mut nlri = vec![2, len, 0, 1, 10, 0, 0, 1, 0, 1];
+        nlri.extend([0; 14]);
+        nlri.extend([48, 2, 0, 0, 0, 0, 1, 0, 0, 0, 100]);
+        nlri
+    };
+    let hop = |len: u8| [&[0, 25, 70, len][..], &vec![10; usize::from(len)], &[0], &nlri(33)].concat();
+    let reach = mp(14, &hop(4));
+    let update = |attributes: &[&[u8]]| {
+        let attributes = attributes.concat();
+        raw(2, &[&[0, 0][..], &(attributes.len() as u16).to_be_bytes(), &attributes].concat())
+    };
+    let good = |more: &[u8]| update(&[&reach, ORIGIN, AS_PATH, more]);
+    let transitive_mp = [&[0xc0, 14][..], &reach[2..]].concat();
+    let mut too_long = hop(4);
+    too_long[10] = 34;
+    for (what, message, heard) in [
+        ("nothing wrong", good(&[]), None),
+        ("treat-as-withdraw: communities of seven octets", good(&[0xc0, 16, 1, 7]), None),
+        ("treat-as-withdraw: no ORIGIN", update(&[&reach, AS_PATH]), None),
+        ("treat-as-withdraw: flags", good(&[0x40, 8, 4, 0, 0, 0, 1]), None),
+        ("treat-as-withdraw: past the attributes", good(&[0xc0, 8, 200]), None),
+        ("attribute discard", good(&[0x40, 6, 1, 1]), None),
+        ("the same twice", good(ORIGIN), None),
+        ("PMSI", good(&[0xc0, 22, 1, 0]), None),
+        (
+            "an unknown route type",
+            update(&[&mp(14, &[0, 25, 70, 4, 1, 1, 1, 1, 0, 99, 0]), ORIGIN, AS_PATH]),
+            None,
+        ),
+        (
+            "a malformed route",
+            update(&[&mp(14, &[0, 25, 70, 4, 1, 1, 1, 1, 0, 2, 1, 0]), ORIGIN, AS_PATH]),
+            None,
+        ),
+        ("MP_REACH_NLRI twice", good(&reach), Some("3/1")),
+        ("MP_REACH_NLRI of four octets", update(&[&mp(14, &[0, 25, 70, 0]), ORIGIN, AS_PATH]), Some("3/9")),
+        ("MP_REACH_NLRI transitive", update(&[&transitive_mp, ORIGIN, AS_PATH]), Some("3/4")),
+        ("next hop of five octets", update(&[&mp(14, &hop(5)), ORIGIN, AS_PATH]), Some("3/9")),
+        ("next hop of 24 octets", update(&[&mp(14, &hop(24)), ORIGIN, AS_PATH]), Some("3/9")),
+        ("MP_UNREACH_NLRI of two octets", update(&[&mp(15, &[0, 25])]), Some("3/9")),
+        ("NLRI past the end", update(&[&mp(14, &too_long), ORIGIN, AS_PATH]), Some("3/9")),
+        ("a fault and no routes", update(&[&[0x40, 1, 1, 9]]), Some("3/6")),
+        ("a well-known attribute nobody knows", good(&[0x40, 99, 0]), Some("3/2")),
+        ("attributes past the end", raw(2, &[0, 0, 0, 9]), Some("3/1")),
+        ("withdrawn routes past the end", raw(2, &[0, 9, 0, 0]), Some("3/1")),
+        ("an unknown message type", raw(9, &[]), Some("1/3")),
+        ("an UPDATE too short", raw(2, &[0, 0]), Some("1/2")),
+        ("a KEEPALIVE too long", raw(4, &[0]), Some("1/2")),
+        ("no marker", Bytes::from_static(&[0; 19]), Some("1/1")),
+    ] {
+        let mut s = Script::established(config());
+        let mut out = Vec::new();
+        s.session.handle(received(1, message), at(0), &mut out);
+        let expected = match heard {
+            None => vec!["update".to_owned()],
+            Some(code) => vec![
+                format!("1: NOTIFICATION {code}"),
+                "close 1".to_owned(),
+                format!("down sent {code}"),
+                "state idle".to_owned(),
+            ],
+        };
+        assert_eq!(lines(&out), expected, "{what}");
+    }
+}
+
 // ---- refresh
 
 #[test]
