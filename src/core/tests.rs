@@ -2,8 +2,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use bgp::session::{ConnId, RemoteAsn, SessionConfig};
-use bgp::wire::Open;
 use bgp::wire::capability::Capabilities;
+use bgp::wire::{
+    Attributes, EncodeContext, NlriBody, Open, Rd, RefreshKind, RouteKey, RouteRefresh, encode_attributes,
+    encode_reach, message, nlri,
+};
 use bytes::{Bytes, BytesMut};
 use types::Time;
 
@@ -52,6 +55,8 @@ fn open(asn: u32) -> Bytes {
     let capabilities = Capabilities {
         multiprotocol: vec![(bgp::wire::AFI_L2VPN, bgp::wire::SAFI_EVPN)],
         as4: Some(asn),
+        route_refresh: true,
+        enhanced_refresh: true,
         ..Capabilities::default()
     };
     Open { asn, hold_time: 90, router_id: [10, 0, 0, 9].into(), capabilities }.encode(&mut message);
@@ -87,4 +92,40 @@ fn a_dynamic_neighbour_may_come_back_after_its_range_changed() {
     core.reconfigure(changed, START, &mut out).unwrap();
     assert!(closes(&out, 1));
     assert!(!closes(&connect(&mut core, 2, START), 2));
+}
+
+#[test]
+fn a_neighbour_may_repeat_its_routes_unasked() {
+    // RFC 7313 §4: what it does not repeat between BoRR and EoRR is gone.
+    let mut core = Core::new(config(), 1, START, &mut Vec::new());
+    connect(&mut core, 1, START);
+    let mut attributes = Vec::new();
+    let ebgp = EncodeContext { ebgp: true, as4: true };
+    encode_attributes(&Attributes::local(PEER), &ebgp, &mut attributes);
+    let route = |n: u8, out: &mut BytesMut| {
+        let originator = IpAddr::V4(Ipv4Addr::new(10, 0, 0, n));
+        let key = RouteKey::Imet { rd: Rd::from_ip([10, 0, 0, 9].into(), 1), tag: 0, originator };
+        let mut run = Vec::new();
+        nlri::encode(&key, &NlriBody::default(), &mut run);
+        encode_reach(&attributes, PEER, &run, out).unwrap();
+    };
+    let mut session = BytesMut::from(&open(65001)[..]);
+    message::encode_keepalive(&mut session);
+    for n in 1..=3 {
+        route(n, &mut session);
+    }
+    let mut hear = |data: BytesMut| {
+        let data = data.freeze();
+        core.handle(Input::Received { conn: ConnId(1), data }, START, &mut Vec::new());
+        while core.work(true, START, &mut Vec::new()) {}
+        core.rib.counters().destinations
+    };
+    assert_eq!(hear(session), 3);
+    let mut begin = BytesMut::new();
+    RouteRefresh::evpn(RefreshKind::Begin).encode(&mut begin);
+    route(2, &mut begin);
+    assert_eq!(hear(begin), 3);
+    let mut end = BytesMut::new();
+    RouteRefresh::evpn(RefreshKind::End).encode(&mut end);
+    assert_eq!(hear(end), 1);
 }
