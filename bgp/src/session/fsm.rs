@@ -246,6 +246,8 @@ impl Session {
         let old = mem::replace(&mut self.config, config);
         let reset = old.needs_reset(&self.config);
         if reset {
+            // It was the old configuration's.
+            self.last_error = None;
             let notification = Notification::cease(cease::CONFIG_CHANGE);
             if self.conns.iter().any(Option::is_some) {
                 self.close_all(&notification, now, out);
@@ -463,7 +465,11 @@ impl Session {
     /// Something short of a session ended.
     fn note(&mut self, reason: DownReason, now: Time, out: &mut Vec<Output>) {
         out.push(Output::Failed(reason.clone()));
-        self.last_error = Some(LastError { at: now, reason });
+        // Turned away while the neighbour's pause lasts: what the pause is for says more.
+        let says_more = |last: &LastError| last.reason.lasts() && reason.is_rejection();
+        if !self.last_error.as_ref().is_some_and(says_more) {
+            self.last_error = Some(LastError { at: now, reason });
+        }
     }
 
     // ---- messages

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use types::Time;
 
+use crate::wire::notification::cease;
 use crate::wire::{MessageType, Notification};
 
 /// The states of RFC 4271 §8.2.2.
@@ -102,6 +103,11 @@ impl DownReason {
     /// other and did not like it. A silent neighbour, a closed connection, a Cease are not of that kind.
     pub(super) fn lasts(&self) -> bool {
         self.notification().is_some_and(|n| !matches!(n.code, 4 | 6 | 8))
+    }
+
+    /// The neighbour does not want to talk now: Cease / Connection Rejected (RFC 4486).
+    pub(super) const fn is_rejection(&self) -> bool {
+        matches!(self, Self::Received(n) if n.code == 6 && n.subcode == cease::CONNECTION_REJECTED)
     }
 }
 
