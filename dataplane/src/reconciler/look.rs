@@ -49,7 +49,7 @@ impl<B: Backend> Reconciler<B> {
             // The echo of our own removal is no news.
             Fact::Touched(key) => {
                 if self.installed.contains(&key) {
-                    self.audit.push(key);
+                    self.look_at(key);
                 }
             }
             Fact::Gone(row) => {
@@ -71,7 +71,7 @@ impl<B: Backend> Reconciler<B> {
             Fact::Local { vni, mac, .. } | Fact::Foreign(vni, mac)
                 if self.installed.contains(&Key::Mac(vni, mac)) =>
             {
-                self.audit.push(Key::Mac(vni, mac));
+                self.look_at(Key::Mac(vni, mac));
             }
             Fact::Local { vni, mac, interface, sticky } => self.local(vni, mac, interface, sticky, out),
             Fact::Foreign(vni, mac) => self.foreign(vni, mac, out),

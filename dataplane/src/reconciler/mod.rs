@@ -457,6 +457,15 @@ impl<B: Backend> Reconciler<B> {
         }
         self.dirty.push(key);
     }
+
+    /// The same for what is to be looked at: somebody may rewrite our rows faster than we look.
+    fn look_at(&mut self, key: Key) {
+        if self.audit.len() >= 4 * AUDIT_BATCH + 2 * self.installed.len() {
+            self.audit.sort_unstable();
+            self.audit.dedup();
+        }
+        self.audit.push(key);
+    }
 }
 
 mod look;

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use types::{MacAddr, Time, Vni};
 
 use super::{Config, Event, Output, Reconciler};
-use crate::backend::{Backend, ErrorKind};
+use crate::backend::{Backend, ErrorKind, Fact};
 use crate::intent::{Change, Flood, L2Vni, Local, Neighbour, RemoteMac};
 use crate::memory::Memory;
 use crate::plan::{self, Op};
@@ -569,4 +569,15 @@ proptest! {
             prop_assert_eq!(node.r.backend().ops(), ops, "once as wanted, nothing is written");
         }
     }
+}
+
+#[test]
+fn rows_rewritten_faster_than_looked_at_do_not_pile_up() {
+    let mut node = Node::with(&base());
+    for _ in 0..100_000 {
+        node.r.event(Fact::Touched(Key::Mac(vni(1), mac(1))), &mut node.out);
+    }
+    assert!(node.r.audit.len() < 5 * super::AUDIT_BATCH, "{}", node.r.audit.len());
+    node.quiet();
+    assert!(node.r.audit.is_empty());
 }
