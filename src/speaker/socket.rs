@@ -91,8 +91,14 @@ pub fn sign(listener: &TcpListener, ipv6: bool, from: &Keys, to: &Keys) -> io::R
     }
     for (peer, key) in to.iter().filter(|(peer, _)| ours(peer)) {
         if from.get(peer) != Some(key) {
-            sockopt::set_md5(listener, *peer, key, ipv6)
-                .map_err(|e| step(&format!("TCP MD5 for {peer}"), &e))?;
+            sockopt::set_md5(listener, *peer, key, ipv6).map_err(|e| {
+                let hint = if e.kind() == io::ErrorKind::OutOfMemory {
+                    " (too many passwords for one socket: raise net.core.optmem_max)"
+                } else {
+                    ""
+                };
+                step(&format!("TCP MD5 for {peer}{hint}"), &e)
+            })?;
         }
     }
     Ok(())
