@@ -18,7 +18,7 @@ pub(crate) struct Goal {
     pub(crate) theirs: String,
     /// The ratio, in words that say which way round.
     pub(crate) ratio: String,
-    /// Was it reached? `None`: not measured.
+    /// Was it reached? `None`: there is no goal, only a figure.
     pub(crate) met: Option<bool>,
 }
 
@@ -49,7 +49,7 @@ impl Report {
                 let met = match g.met {
                     Some(true) => "yes",
                     Some(false) => "**no**",
-                    None => "not measured",
+                    None => "–",
                 };
                 vec![
                     g.what.clone(),
