@@ -15,6 +15,8 @@ pub(crate) struct Usage {
     pub(crate) peak: u64,
     /// User and system time.
     pub(crate) cpu: Duration,
+    /// System time alone: what the kernel did for it.
+    pub(crate) system: Duration,
 }
 
 /// What these processes use, added up. A process that is gone counts nothing.
@@ -27,8 +29,11 @@ pub(crate) fn usage(pids: &[u32]) -> Usage {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         // The name in parentheses may hold spaces; utime and stime are the 12th and 13th after it.
         let after = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-        let ticks: u32 = after.split(' ').skip(11).take(2).filter_map(|t| t.parse::<u32>().ok()).sum();
-        sum.cpu += TICK * ticks;
+        let ticks: Vec<u32> = after.split(' ').skip(11).take(2).filter_map(|t| t.parse().ok()).collect();
+        if let [user, system] = ticks[..] {
+            sum.cpu += TICK * (user + system);
+            sum.system += TICK * system;
+        }
     }
     sum
 }

@@ -18,6 +18,8 @@ pub(crate) struct Goal {
     pub(crate) theirs: String,
     /// The ratio, in words that say which way round.
     pub(crate) ratio: String,
+    /// What is known about it, should it not be reached.
+    pub(crate) missing: &'static str,
     /// Was it reached? `None`: there is no goal, only a figure.
     pub(crate) met: Option<bool>,
 }
@@ -62,6 +64,13 @@ impl Report {
             });
             let head = ["what", "goal", "evpnd", "beside it", "ratio", "met"];
             text += &aligned(&head, &rows.collect::<Vec<_>>());
+            for missed in self.goals.iter().filter(|g| g.met == Some(false)) {
+                let _ = write!(
+                    text,
+                    "\nMissed: {}, {}: {}. {}\n",
+                    missed.what, missed.wanted, missed.ratio, missed.missing
+                );
+            }
         }
         for table in &self.tables {
             let _ = write!(text, "\n## {}\n\n{}\n\n", table.title, table.note);
@@ -117,6 +126,7 @@ pub(crate) fn middle_usage(all: &[Usage]) -> Usage {
         resident: middle(all.iter().map(|u| u.resident)),
         peak: middle(all.iter().map(|u| u.peak)),
         cpu: median(all.iter().map(|u| Some(u.cpu))).unwrap_or_default(),
+        system: median(all.iter().map(|u| Some(u.system))).unwrap_or_default(),
     }
 }
 

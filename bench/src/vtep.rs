@@ -22,8 +22,10 @@ pub(crate) struct Sample {
     pub(crate) remove: Option<Duration>,
     /// With all rows there.
     pub(crate) usage: Usage,
-    /// Processor time of the writer, kernel included, for them.
+    /// Processor time of the writer for them, kernel included.
     pub(crate) cpu: Duration,
+    /// The kernel's share of it.
+    pub(crate) system: Option<Duration>,
 }
 
 /// A daemon as VTEP, with devices of its own.
@@ -44,7 +46,7 @@ pub(crate) fn measure(kind: Kind, macs: usize, limit: Duration) -> Result<Sample
                 took.and_then(|took| if took.is_some() { sent.map(|()| took) } else { Ok(None) })
             })
         };
-        let before = daemon.usage().cpu;
+        let before = daemon.usage();
         let install = send_and_wait(&mut fdb, &announcement, true)?;
         let usage = daemon.usage();
         let mut remove = None;
@@ -57,7 +59,13 @@ pub(crate) fn measure(kind: Kind, macs: usize, limit: Duration) -> Result<Sample
                 println!("  {}", daemon.explain(&format!("row {left:?} is still there")));
             }
         }
-        Ok(Sample { install, remove, usage, cpu: usage.cpu.saturating_sub(before) })
+        Ok(Sample {
+            install,
+            remove,
+            usage,
+            cpu: usage.cpu.saturating_sub(before.cpu),
+            system: Some(usage.system.saturating_sub(before.system)),
+        })
     })
 }
 
@@ -96,7 +104,7 @@ pub(crate) fn batch(macs: usize) -> Result<Sample> {
     let cpu = process::ended_children().saturating_sub(before);
     let remove = step("del", false)?;
     fdb::remove_devices(VNI)?;
-    Ok(Sample { install, remove, usage: Usage::default(), cpu })
+    Ok(Sample { install, remove, usage: Usage::default(), cpu, system: None })
 }
 
 /// One MAC at a time on a quiet system: the time from writing its UPDATE to the kernel's notification of the second
