@@ -139,7 +139,7 @@ impl Daemon {
         }
     }
 
-    /// Starts one as VTEP for [`VNI`] on `br100` and `vxlan100`, with [`SENDER`] as its only neighbour.
+    /// Starts one as VTEP for [`VNI`] on the devices of [`crate::fdb::make_devices`], with [`SENDER`] as its only neighbour.
     pub(crate) fn vtep(kind: Kind) -> Result<Self> {
         let dir = sandbox::fresh_dir(kind.name())?;
         match kind {

@@ -36,26 +36,36 @@ const AT_ONCE: usize = 32;
 /// Both rows of a MAC: in the VXLAN device (self) and in the bridge (master).
 const BOTH: [u8; 2] = [NTF_SELF, NTF_MASTER];
 
-/// Makes `br100` with `vxlan100` in it, for all candidates alike.
+/// The bridge of a VNI.
+pub(crate) fn bridge(vni: u32) -> String {
+    format!("br-{vni}")
+}
+
+/// The VXLAN device of a VNI.
+pub(crate) fn vxlan(vni: u32) -> String {
+    format!("vxlan-{vni}")
+}
+
+/// Makes the bridge of a VNI with its VXLAN device in it, for all candidates alike; the index of the latter.
 pub(crate) fn make_devices(vni: u32) -> Result<u32> {
-    sandbox::run("ip", &format!("link add br{vni} type bridge"))?;
-    let local = sandbox::DUT;
+    let (bridge, vxlan, local) = (bridge(vni), vxlan(vni), sandbox::DUT);
+    sandbox::run("ip", &format!("link add {bridge} type bridge"))?;
     sandbox::run(
         "ip",
-        &format!("link add vxlan{vni} type vxlan id {vni} local {local} dstport 4789 nolearning"),
+        &format!("link add {vxlan} type vxlan id {vni} local {local} dstport 4789 nolearning"),
     )?;
-    sandbox::run("ip", &format!("link set vxlan{vni} master br{vni} up"))?;
-    sandbox::run("bridge", &format!("link set dev vxlan{vni} learning off neigh_suppress on"))?;
-    sandbox::run("ip", &format!("link set br{vni} up"))?;
+    sandbox::run("ip", &format!("link set {vxlan} master {bridge} up"))?;
+    sandbox::run("bridge", &format!("link set dev {vxlan} learning off neigh_suppress on"))?;
+    sandbox::run("ip", &format!("link set {bridge} up"))?;
     let index =
-        std::fs::read_to_string(format!("/sys/class/net/vxlan{vni}/ifindex")).map_err(|e| e.to_string())?;
-    index.trim().parse().map_err(|e| format!("ifindex of vxlan{vni}: {e}"))
+        std::fs::read_to_string(format!("/sys/class/net/{vxlan}/ifindex")).map_err(|e| e.to_string())?;
+    index.trim().parse().map_err(|e| format!("ifindex of {vxlan}: {e}"))
 }
 
 /// Removes them, and every row with them.
 pub(crate) fn remove_devices(vni: u32) -> Result<()> {
-    sandbox::run("ip", &format!("link del vxlan{vni}"))?;
-    sandbox::run("ip", &format!("link del br{vni}"))
+    sandbox::run("ip", &format!("link del {}", vxlan(vni)))?;
+    sandbox::run("ip", &format!("link del {}", bridge(vni)))
 }
 
 /// A view of the rows of one VXLAN device.

@@ -71,10 +71,11 @@ pub(crate) fn measure(kind: Kind, macs: usize, limit: Duration) -> Result<Sample
 
 /// `bridge -batch` with the same rows.
 pub(crate) fn batch(macs: usize) -> Result<Sample> {
-    let device = fdb::make_devices(VNI)?;
+    let index = fdb::make_devices(VNI)?;
+    let device = fdb::vxlan(VNI);
     let table = Table::one_vni(macs, VNI, SENDER_ASN);
     let dir = sandbox::fresh_dir("batch")?;
-    let mut fdb = Fdb::new(device)?;
+    let mut fdb = Fdb::new(index)?;
     let mut step = |verb: &str, present: bool| -> Result<Option<Duration>> {
         let mut lines = String::new();
         for index in 0..macs {
@@ -82,7 +83,7 @@ pub(crate) fn batch(macs: usize) -> Result<Sample> {
             let (vtep, _) = table.place(index);
             let _ = writeln!(
                 lines,
-                "fdb {verb} {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x} dev vxlan{VNI} dst {vtep} self master{}",
+                "fdb {verb} {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x} dev {device} dst {vtep} self master{}",
                 if present { " extern_learn" } else { "" }
             );
         }
