@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use types::Time;
 
 use crate::clock;
-use crate::config::{Config, OnExit};
+use crate::config::{Config, OnExit, io_text};
 use crate::control::{self, notify::State, notify::notify};
 use crate::core::neighbour::NeighbourId;
 use crate::core::{Core, CoreConfig, Input, Output};
@@ -241,7 +241,7 @@ impl Agent {
                         self.core.handle(Input::Connected { conn, neighbour }, now, &mut self.out);
                     }
                     Err(e) => {
-                        let reason = e.to_string();
+                        let reason = io_text(&e);
                         self.core.handle(Input::ConnectFailed { neighbour, reason }, now, &mut self.out);
                     }
                 }

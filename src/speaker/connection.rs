@@ -13,6 +13,8 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::config::io_text;
+
 /// Octets asked of the kernel in one read.
 const READ_CHUNK: usize = 128 * 1024;
 /// Pieces that may wait for the writer. The core stops far below, counting octets (256 KiB); this is the last bound. A
@@ -95,7 +97,7 @@ async fn reader<E, F>(
         match read {
             Ok(0) => break "closed by the neighbour".to_owned(),
             Ok(_) => {}
-            Err(e) => break e.to_string(),
+            Err(e) => break io_text(&e),
         }
         // A full buffer means more is waiting: take it in large pieces.
         while buffer.len() == buffer.capacity() && buffer.len() < READ_CHUNK {
@@ -129,7 +131,7 @@ async fn writer<E, F>(
 {
     while let Some(data) = queued.recv().await {
         if let Err(e) = write(&mut half, data, &core, &tell).await {
-            let _ = core.send(tell(Event::Closed(e.to_string()))).await;
+            let _ = core.send(tell(Event::Closed(io_text(&e)))).await;
             return;
         }
     }
