@@ -123,7 +123,7 @@ impl Agent {
     /// Repeats new events in the process log and to followers.
     pub(super) fn tell(&mut self) {
         let newest = self.core.log().newest();
-        if newest == self.logged {
+        if newest == self.logged && self.followers.iter().all(|follower| follower.sent == newest) {
             return;
         }
         for event in self.core.log().after(self.logged) {
@@ -138,14 +138,17 @@ impl Agent {
         let log = self.core.log();
         self.followers.retain_mut(|follower| {
             while follower.sent < newest {
+                // Room first: an answer that finds none is not worth putting into words.
+                let room = match follower.reply.try_reserve() {
+                    Ok(room) => room,
+                    // It reads too slowly; what is still kept when it has room again it gets then.
+                    Err(mpsc::error::TrySendError::Full(())) => break,
+                    Err(mpsc::error::TrySendError::Closed(())) => return false,
+                };
                 let batch: Vec<_> = log.after(follower.sent).take(EVENTS).map(|e| view(e, now)).collect();
                 let Some(last) = batch.last().map(|e| e.id) else { break };
-                match follower.reply.try_send(Reply::Events(batch)) {
-                    Ok(()) => follower.sent = last,
-                    // It reads too slowly; what is still kept when it has room again it gets then.
-                    Err(mpsc::error::TrySendError::Full(_)) => break,
-                    Err(mpsc::error::TrySendError::Closed(_)) => return false,
-                }
+                room.send(Reply::Events(batch));
+                follower.sent = last;
             }
             true
         });
