@@ -1,13 +1,14 @@
 //! The document and its plain sections: `[router]`, `[bgp]`, `[dataplane]`, `[control]`; types, ranges, defaults, and
 //! what must agree between them.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::DeTable;
 use types::Vni;
+
+use dataplane::kernel::KernelConfig;
 
 use super::error::ConfigErrors;
 use super::peer::{Context, dynamic_neighbors, hold_time, neighbors};
@@ -214,10 +215,9 @@ fn read_kernel(mut s: Section<'_>, l2vnis: &[Section<'_>]) -> Option<Kernel> {
     // The names of devices are made from these and a VNI: the longest that is configured has to fit.
     let vnis = l2vnis.iter().filter_map(|l2vni| l2vni.peek("vni"));
     let digits = vnis.filter(|n| *n <= u64::from(Vni::MAX.get())).max().unwrap_or(1).to_string().len();
-    let mut prefixes = HashMap::new();
-    let mut prefix = |s: &mut Section<'_>, key, default: &str| {
+    let prefix = |s: &mut Section<'_>, key, default: &str| {
         let value = s.get(key);
-        let name = or(value, default.to_owned(), |value| {
+        or(value, default.to_owned(), |value| {
             let name = interface_name(value)?;
             let most = MAX_INTERFACE_NAME.saturating_sub(digits + 1);
             if name.len() > most {
@@ -227,12 +227,7 @@ fn read_kernel(mut s: Section<'_>, l2vnis: &[Section<'_>]) -> Option<Kernel> {
                 ));
             }
             Some(name)
-        })?;
-        if prefixes.insert(name.clone(), key).is_some() {
-            s.problem("bridge and vxlan must differ: they are the beginnings of device names");
-            return None;
-        }
-        Some(name)
+        })
     };
     let bridge_prefix = prefix(&mut s, "bridge", "br-evpn");
     let vxlan_prefix = prefix(&mut s, "vxlan", "vxlan");
@@ -240,14 +235,21 @@ fn read_kernel(mut s: Section<'_>, l2vnis: &[Section<'_>]) -> Option<Kernel> {
     let discover = or(s.get("discover"), false, |value| {
         if value.boolean()? { value.bad("not in this version yet; remove it") } else { Some(false) }
     });
+    let names = bridge_prefix.zip(vxlan_prefix).filter(|(bridge, vxlan)| {
+        // The backend has the last word on names; better here, with a place, than when the daemon starts.
+        let devices =
+            KernelConfig { bridge: bridge.clone(), vxlan: vxlan.clone(), ..KernelConfig::default() };
+        devices.validate().map_err(|reason| s.problem(reason)).is_ok()
+    });
     s.finish();
     layout.and(discover)?;
+    let (bridge_prefix, vxlan_prefix) = names?;
     Some(Kernel {
         vtep: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         vxlan_port: VXLAN_PORT,
         on_exit: OnExit::Keep,
-        bridge_prefix: bridge_prefix?,
-        vxlan_prefix: vxlan_prefix?,
+        bridge_prefix,
+        vxlan_prefix,
         manage_devices: manage_devices?,
     })
 }

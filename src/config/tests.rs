@@ -581,7 +581,7 @@ fn dataplane() {
         ),
         (
             "vtep = \"10.0.0.1\"\n[dataplane.kernel]\nbridge = \"vxlan\"",
-            "6:1 dataplane.kernel: bridge and vxlan must differ: they are the beginnings of device names",
+            "6:1 dataplane.kernel: bridge and vxlan: the prefixes must differ in their first 6 characters",
         ),
         (
             "backend = \"none\"\n[[l2vni]]\nvni = 7",
