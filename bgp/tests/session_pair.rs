@@ -202,7 +202,7 @@ fn a_wrong_as_is_told_on_both_sides_without_a_hot_loop() {
         assert!((60..300).contains(&connects), "{connects} attempts in an hour");
         // Not that they turn each other away while they pause.
         let error = p.sessions[side].last_error().unwrap().reason.to_string();
-        assert!(error.contains("Bad Peer AS"), "{error}");
+        assert!(error.contains("Bad Peer AS: AS 65002"), "{error}");
     }
     let mended = SessionConfig { remote_asn: RemoteAsn::External, ..p.sessions[0].config().clone() };
     p.input(0, Input::Reconfigure(mended));

@@ -330,7 +330,7 @@ fn a_missing_family_is_told_with_the_capability_we_want() {
 fn a_notification_in_opensent_is_the_end_of_that_connection() {
     for (n, next) in [
         (Notification::unsupported_version(), "state idle"),
-        (Notification::bad_peer_as(), "state idle"),
+        (Notification::bad_peer_as(65001), "state idle"),
         (Notification::cease(cease::CONNECTION_REJECTED), "state active"),
         (Notification::cease(cease::COLLISION), "state active"),
     ] {

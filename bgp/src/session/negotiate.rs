@@ -30,7 +30,7 @@ pub(super) fn our_open(config: &SessionConfig) -> Open {
 /// Judges the neighbour's OPEN, which is well-formed, by our settings.
 pub(super) fn negotiate(config: &SessionConfig, open: &Open) -> Result<Negotiated, Notification> {
     if !config.remote_asn.accepts(config.local_asn, open.asn) {
-        return Err(Notification::bad_peer_as());
+        return Err(Notification::bad_peer_as(open.asn));
     }
     let ebgp = open.asn != config.local_asn;
     // RFC 6286 §2.2: within an AS the identifiers differ; between ASes they may be equal.
@@ -82,7 +82,6 @@ mod tests {
 
     #[test]
     fn the_as_is_checked_in_all_three_ways() {
-        let bad = Err(Notification::bad_peer_as());
         for (want, asn, good) in [
             (RemoteAsn::Number(65002), 65002, true),
             (RemoteAsn::Number(65002), 65003, false),
@@ -94,7 +93,11 @@ mod tests {
             (RemoteAsn::Internal, 65002, false),
         ] {
             let got = negotiate(&config(want), &open(asn, [10, 0, 0, 2])).map(|n| n.remote_asn);
-            assert_eq!(got, if good { Ok(asn) } else { bad.clone() }, "{want:?} {asn}");
+            assert_eq!(
+                got,
+                if good { Ok(asn) } else { Err(Notification::bad_peer_as(asn)) },
+                "{want:?} {asn}"
+            );
         }
     }
 

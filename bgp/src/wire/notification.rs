@@ -66,9 +66,10 @@ impl Notification {
         Self::new(2, 1, Bytes::from_static(&[0, 4]))
     }
 
-    /// 2/2: not the AS that was configured, or AS 0.
-    pub fn bad_peer_as() -> Self {
-        Self::new(2, 2, Bytes::new())
+    /// 2/2: not the AS that was configured, or AS 0; with the AS it is about, so that either side's operator sees
+    /// which of the two ends is wrong.
+    pub fn bad_peer_as(asn: u32) -> Self {
+        Self::new(2, 2, Bytes::copy_from_slice(&asn.to_be_bytes()))
     }
 
     /// 2/3: identifier zero, or our own inside the AS (RFC 6286).
@@ -271,8 +272,11 @@ impl fmt::Display for Notification {
         {
             return write!(f, ": {inner}");
         }
-        if self.data.is_empty() {
-            return Ok(());
+        match (self.code, self.subcode, &self.data[..]) {
+            (_, _, []) => return Ok(()),
+            (2, 2, &[a, b, c, d]) => return write!(f, ": AS {}", u32::from_be_bytes([a, b, c, d])),
+            (2, 2, &[a, b]) => return write!(f, ": AS {}", u16::from_be_bytes([a, b])),
+            _ => {}
         }
         f.write_str(" (data")?;
         for octet in self.data.iter().take(16) {
@@ -297,6 +301,7 @@ mod tests {
     #[test]
     fn says_what_happened() {
         for (n, text) in [
+            (Notification::bad_peer_as(4_200_000_000), "OPEN Message Error / Bad Peer AS: AS 4200000000"),
             (Notification::shutdown(2, "back at noon"), "Cease / Administrative Shutdown: back at noon"),
             (Notification::shutdown(4, ""), "Cease / Administrative Reset (data 00)"),
             (Notification::cease(cease::COLLISION), "Cease / Connection Collision Resolution"),

@@ -46,7 +46,7 @@ impl Open {
         let capabilities = decode_parameters(body, parameters, b)?;
         let asn = capabilities.as4.unwrap_or(u32::from(my_as));
         if my_as == 0 || asn == 0 {
-            return Err(Notification::bad_peer_as());
+            return Err(Notification::bad_peer_as(0));
         }
         if matches!(hold_time, 1 | 2) {
             return Err(Notification::unacceptable_hold_time());

@@ -109,7 +109,7 @@ fn the_four_octet_as_counts() {
     assert_eq!(with(65001, None), Ok(65001));
     assert_eq!(with(64512, Some(70_000)), Ok(70_000), "the two need not match");
     for (my_as, as4) in [(0, None), (0, Some(65001)), (23456, Some(0))] {
-        assert_eq!(with(my_as, as4), Err(Notification::bad_peer_as()), "RFC 7607");
+        assert_eq!(with(my_as, as4), Err(Notification::bad_peer_as(0)), "RFC 7607");
     }
 }
 
@@ -201,7 +201,7 @@ fn errors_of_rfc_4271_6_2() {
     let n = changed(0, &[5]);
     assert_eq!((n.code, n.subcode, &n.data[..]), (2, 1, &[0, 4][..]));
     assert_eq!(changed(0, &[3]), Notification::unsupported_version());
-    assert_eq!(changed(1, &[0, 0]), Notification::bad_peer_as());
+    assert_eq!(changed(1, &[0, 0]), Notification::bad_peer_as(0));
     assert_eq!(changed(3, &[0, 1]), Notification::unacceptable_hold_time());
     assert_eq!(changed(3, &[0, 2]), Notification::unacceptable_hold_time());
     assert_eq!(changed(5, &[0; 4]), Notification::bad_identifier());
