@@ -156,6 +156,10 @@ pub(crate) fn as_sent(attributes: &Attributes, ebgp: bool, as4: bool) -> Attribu
         (a.local_pref, a.originator_id) = (None, None);
         a.cluster_list.clear();
         a.ext_communities.retain(|c| c.0[0] & 0x40 == 0);
+        if a.ext_communities.is_empty() {
+            // The attribute is not sent at all, and neither is its partial bit.
+            a.partial &= !(1 << 16);
+        }
     } else {
         a.local_pref = a.local_pref.or(Some(100));
     }
