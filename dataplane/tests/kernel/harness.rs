@@ -28,7 +28,7 @@ pub(crate) fn in_namespace(test: &str, body: impl FnOnce()) {
     let status = Command::new("unshare")
         .args(["--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child"])
         .arg(std::env::current_exe().expect("own path"))
-        .args([test, "--exact", "--nocapture", "--include-ignored"])
+        .args([test, "--exact", "--nocapture"])
         .env(INSIDE, "1")
         .status()
         .expect("unshare (util-linux) is needed");
