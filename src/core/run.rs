@@ -309,15 +309,8 @@ impl Core {
         } else {
             PeerKind::Ibgp
         };
-        let peer = self.rib.peer_up(PeerInfo {
-            address: neighbour.config.address,
-            asn: negotiated.remote_asn,
-            router_id: negotiated.remote_id,
-            kind,
-            as4: negotiated.as4,
-            max_message: negotiated.max_message(),
-            enhanced_refresh: negotiated.enhanced_refresh,
-        });
+        let info = PeerInfo::new(neighbour.config.address, kind, &negotiated);
+        let peer = self.rib.peer_up(info);
         let who = neighbour.config.address;
         let text = format!("{who}: established with AS {}", negotiated.remote_asn);
         self.log.push(now, Kind::Session, Level::Info, About::neighbour(who), text);

@@ -22,6 +22,7 @@ mod view;
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::session::Negotiated;
 use crate::wire::{
     Attributes, MAX_EXTENDED_MESSAGE, MAX_MESSAGE, Nlri, NlriBody, NlriIter, RouteKey, Update,
 };
@@ -108,6 +109,21 @@ pub struct PeerInfo {
     pub max_message: usize,
     /// Enhanced route refresh was negotiated (RFC 7313).
     pub enhanced_refresh: bool,
+}
+
+impl PeerInfo {
+    /// Of a session that came up.
+    pub fn new(address: IpAddr, kind: PeerKind, negotiated: &Negotiated) -> Self {
+        Self {
+            address,
+            asn: negotiated.remote_asn,
+            router_id: negotiated.remote_id,
+            kind,
+            as4: negotiated.as4,
+            max_message: negotiated.max_message(),
+            enhanced_refresh: negotiated.enhanced_refresh,
+        }
+    }
 }
 
 /// Where a path came from.

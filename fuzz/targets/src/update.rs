@@ -114,15 +114,7 @@ fn connect(rib: &mut Rib, slot: usize, bits: u8) -> Neighbour {
 }
 
 fn peer_info(negotiated: &Negotiated, n: u8, kind: PeerKind) -> PeerInfo {
-    PeerInfo {
-        address: IpAddr::V4(Ipv4Addr::new(10, 0, 0, n)),
-        asn: negotiated.remote_asn,
-        router_id: negotiated.remote_id,
-        kind,
-        as4: negotiated.as4,
-        max_message: negotiated.max_message(),
-        enhanced_refresh: negotiated.enhanced_refresh,
-    }
+    PeerInfo::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, n)), kind, negotiated)
 }
 
 impl World {
