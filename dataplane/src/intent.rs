@@ -2,8 +2,11 @@
 //!
 //! It is changed by [`Change`]s and is the one truth the backends are compared with.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use ipnet::IpNet;
 use types::{MacAddr, Vni};
 
 use crate::rows::{Key, Row, Rows};
@@ -27,6 +30,19 @@ pub enum Change {
     PutNeighbour(Vni, IpAddr, Neighbour),
     /// It is no longer.
     DelNeighbour(Vni, IpAddr),
+    /// This client shall be attached, like so; its name is its key.
+    PutClient(Client),
+    /// It shall not.
+    DelClient(Arc<str>),
+    /// This VRF shall exist, like so.
+    PutVrf(Vrf),
+    /// This VRF, and all that hangs on it, shall not.
+    DelVrf(Vni),
+    /// Packets for this prefix go to one of these hops, which are in order and each there once; none: they are
+    /// dropped, whatever shorter prefixes say.
+    PutPrefix(Vni, IpNet, Vec<Hop>),
+    /// This prefix has no route of its own.
+    DelPrefix(Vni, IpNet),
     /// Everything heard before a restart has been heard again: what is installed and not wanted may go now.
     Settled,
 }
@@ -75,6 +91,100 @@ pub struct Neighbour {
     pub router: bool,
 }
 
+/// A client: a port, or a VLAN on one, that belongs to an L2 VNI or to a VRF.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Its name, unique on this host.
+    pub name: Arc<str>,
+    /// The port it is behind.
+    pub port: Port,
+    /// Its VLAN tag on that port, 1 to 4094; `None`: untagged.
+    pub vlan: Option<u16>,
+    /// Its MAC.
+    pub mac: MacAddr,
+    /// Drop what it sends from another MAC, or from addresses that are not its own.
+    pub anti_spoof: bool,
+    /// What it is attached to.
+    pub service: Service,
+}
+
+/// Which port a client is behind.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Port {
+    /// An OpenFlow port number, 1 to 65279.
+    Number(u16),
+    /// The name of a network device.
+    Name(Box<str>),
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "ofport {number}"),
+            Self::Name(name) => f.pad(name),
+        }
+    }
+}
+
+/// What a client is attached to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// An L2 VNI.
+    L2 {
+        /// The VNI.
+        vni: Vni,
+        /// Its addresses, as far as they are known.
+        ips: Vec<IpAddr>,
+    },
+    /// A VRF: the port is a routed link with the client as its one neighbour.
+    L3 {
+        /// The VRF, named by its VNI.
+        vrf: Vni,
+        /// What is behind the client.
+        prefixes: Vec<IpNet>,
+    },
+}
+
+/// A VRF as the dataplane needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vrf {
+    /// Its VNI: what arrives in it for our router MAC is routed in this VRF.
+    pub vni: Vni,
+    /// Our router MAC (RFC 9135 §5.1).
+    pub router_mac: MacAddr,
+}
+
+/// One way to a prefix.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Hop {
+    /// A client of this host, by name.
+    Client(Arc<str>),
+    /// Another VTEP.
+    Remote {
+        /// The VTEP.
+        vtep: IpAddr,
+        /// The VNI on the wire towards it: that of its VRF (downstream-assigned).
+        vni: Vni,
+        /// Its router MAC.
+        router_mac: MacAddr,
+    },
+}
+
+/// Whether a client can be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientState {
+    /// It can, at this port.
+    Up {
+        /// The name of the port.
+        interface: Arc<str>,
+    },
+    /// It cannot.
+    Down {
+        /// Why, in words, with what to do: `no port 1000 on bridge br-evpn yet`.
+        reason: String,
+    },
+}
+
 /// What the dataplane saw by itself, to be told upwards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Local {
@@ -114,6 +224,14 @@ pub enum Local {
     },
     /// The device of a VNI came into being (true) or is missing (false).
     VniReady(Vni, bool),
+    /// A client's port came or went; told for each client that was put, as soon as it is known. Told again when a
+    /// remote MAC or prefix that took its place is gone ([`Change::DelMac`]).
+    Client {
+        /// The client.
+        name: Arc<str>,
+        /// How it is now.
+        state: ClientState,
+    },
 }
 
 /// The whole of what should be.
@@ -149,6 +267,13 @@ impl Intent {
                 self.settled = true;
                 return None;
             }
+            // Backends that know clients and VRFs keep them beside the rows.
+            Change::PutClient(_)
+            | Change::DelClient(_)
+            | Change::PutVrf(_)
+            | Change::DelVrf(_)
+            | Change::PutPrefix(..)
+            | Change::DelPrefix(..) => return None,
         };
         let key = row.key();
         self.rows.insert(row);

@@ -1,4 +1,4 @@
-//! The thread a reconciler lives on: bounded channels in and out, asleep while there is nothing to do.
+//! The thread a dataplane lives on: bounded channels in and out, asleep while there is nothing to do.
 //!
 //! The core never waits for it: [`Handle::try_send`] takes changes or gives them back, and once there is room again
 //! the output callback hears [`Update::Room`]. The callback runs on this thread and may block; then the dataplane
@@ -16,14 +16,15 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use types::Time;
 
-use crate::backend::{Backend, Error};
+use crate::backend::Error;
 use crate::intent::Change;
-use crate::reconciler::{Config, Output, Reconciler, Status};
-use crate::rows::{Key, Row};
+use crate::plane::{Dataplane, Standing};
+use crate::reconciler::{Output, Status};
+use crate::rows::Key;
 
 /// Messages that wait for the thread; each carries as many changes as the sender saw fit.
 const QUEUE: usize = 64;
-/// Messages taken before the reconciler gets its turn.
+/// Messages taken before the dataplane gets its turn.
 const TAKE: usize = 16;
 
 /// What the callback is told.
@@ -33,15 +34,6 @@ pub enum Update {
     Output(Output),
     /// [`Handle::try_send`] had no room; now there is.
     Room,
-}
-
-/// How a row stands: what is wanted, and what is installed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
-    /// The row wanted.
-    pub wanted: Option<Row>,
-    /// The row installed.
-    pub installed: Option<Row>,
 }
 
 enum Message {
@@ -137,24 +129,16 @@ impl Drop for Handle {
     }
 }
 
-/// Starts a reconciler on a thread of its own. `clock` tells the time, `output` hears everything that comes up.
-pub fn spawn<B, C, F>(backend: B, config: Config, clock: C, output: F) -> io::Result<Handle>
+/// Starts a dataplane on a thread of its own. `clock` tells the time, `output` hears everything that comes up.
+pub fn spawn<C, F>(plane: Box<dyn Dataplane + Send>, clock: C, output: F) -> io::Result<Handle>
 where
-    B: Backend + Send + 'static,
     C: Fn() -> Time + Send + 'static,
     F: FnMut(Update) + Send + 'static,
 {
     let (sender, receiver) = sync_channel(QUEUE);
     let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
     let shared = Arc::new(Shared { status: Mutex::default(), wake, full: AtomicBool::new(false) });
-    let runner = Runner {
-        reconciler: Reconciler::new(backend, config),
-        receiver,
-        shared: Arc::clone(&shared),
-        clock,
-        output,
-        out: Vec::new(),
-    };
+    let runner = Runner { plane, receiver, shared: Arc::clone(&shared), clock, output, out: Vec::new() };
     runner.publish();
     let thread = std::thread::Builder::new().name("dataplane".into()).spawn(move || runner.run())?;
     Ok(Handle { sender, shared, thread: Some(thread) })
@@ -170,8 +154,8 @@ enum Took {
     End { remove: bool },
 }
 
-struct Runner<B, C, F> {
-    reconciler: Reconciler<B>,
+struct Runner<C, F> {
+    plane: Box<dyn Dataplane + Send>,
     receiver: Receiver<Message>,
     shared: Arc<Shared>,
     clock: C,
@@ -179,15 +163,15 @@ struct Runner<B, C, F> {
     out: Vec<Output>,
 }
 
-impl<B: Backend, C: Fn() -> Time, F: FnMut(Update)> Runner<B, C, F> {
+impl<C: Fn() -> Time, F: FnMut(Update)> Runner<C, F> {
     fn run(mut self) -> Vec<Error> {
         loop {
             let more = match self.messages() {
                 Took::All => false,
                 Took::Some => true,
-                Took::End { remove } => return self.reconciler.shutdown(remove).1,
+                Took::End { remove } => return self.plane.shutdown(remove),
             };
-            self.reconciler.handle((self.clock)(), &mut self.out);
+            self.plane.handle((self.clock)(), &mut self.out);
             for output in self.out.drain(..) {
                 (self.output)(Update::Output(output));
             }
@@ -196,7 +180,7 @@ impl<B: Backend, C: Fn() -> Time, F: FnMut(Update)> Runner<B, C, F> {
                 (self.output)(Update::Room);
             }
             let now = (self.clock)();
-            let deadline = self.reconciler.deadline();
+            let deadline = self.plane.deadline();
             if deadline > now && !more {
                 self.sleep(deadline.since(now));
             }
@@ -207,16 +191,11 @@ impl<B: Backend, C: Fn() -> Time, F: FnMut(Update)> Runner<B, C, F> {
     fn messages(&mut self) -> Took {
         for _ in 0..TAKE {
             match self.receiver.try_recv() {
-                Ok(Message::Changes(changes)) => changes.iter().for_each(|c| self.reconciler.change(c)),
-                Ok(Message::Resync) => self.reconciler.resync(),
-                Ok(Message::Lookup(keys, answer)) => answer(
-                    keys.iter()
-                        .map(|key| Standing {
-                            wanted: self.reconciler.intent().rows().get(key),
-                            installed: self.reconciler.installed().get(key),
-                        })
-                        .collect(),
-                ),
+                Ok(Message::Changes(changes)) => changes.iter().for_each(|c| self.plane.change(c)),
+                Ok(Message::Resync) => self.plane.resync(),
+                Ok(Message::Lookup(keys, answer)) => {
+                    answer(keys.iter().map(|key| self.plane.standing(key)).collect());
+                }
                 Ok(Message::Shutdown { remove }) => return Took::End { remove },
                 Err(TryRecvError::Empty) => return Took::All,
                 Err(TryRecvError::Disconnected) => return Took::End { remove: false },
@@ -226,16 +205,16 @@ impl<B: Backend, C: Fn() -> Time, F: FnMut(Update)> Runner<B, C, F> {
     }
 
     fn publish(&self) {
-        let status = self.reconciler.status();
+        let status = self.plane.status();
         *self.shared.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
     }
 
     /// Sleeps until a message, an event of the backend, or the deadline.
     fn sleep(&self, timeout: Duration) {
+        let mut events = Vec::new();
+        self.plane.event_fds(&mut events);
         let mut fds = vec![PollFd::new(&self.shared.wake, PollFlags::IN)];
-        if let Some(fd) = self.reconciler.backend().event_fd() {
-            fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
-        }
+        fds.extend(events.into_iter().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         // Rounded up: woken a moment too early it would turn in circles.
         let timeout = Timespec::try_from(timeout + Duration::from_micros(50)).ok();
         if poll(&mut fds, timeout.as_ref()).is_ok() {
@@ -249,14 +228,19 @@ mod tests {
     use super::*;
     use crate::intent::L2Vni;
     use crate::memory::Memory;
+    use crate::reconciler::{Config, Reconciler};
     use std::sync::mpsc;
     use types::Vni;
+
+    fn memory() -> Box<Reconciler<Memory>> {
+        Box::new(Reconciler::new(Memory::new(), Config::default()))
+    }
 
     #[test]
     fn changes_go_in_outputs_come_out_and_it_ends() {
         let (tx, rx) = mpsc::sync_channel(100);
         let clock = || Time::from_micros(1);
-        let handle = spawn(Memory::new(), Config::default(), clock, move |u| tx.send(u).unwrap()).unwrap();
+        let handle = spawn(memory(), clock, move |u| tx.send(u).unwrap()).unwrap();
         let vni = Vni::new(7).unwrap();
         let l2 = L2Vni {
             vni,
@@ -272,7 +256,7 @@ mod tests {
         let (answer, answered) = mpsc::sync_channel(1);
         assert!(handle.lookup(vec![Key::Vni(vni)], move |s| answer.send(s).unwrap()));
         let standing = answered.recv_timeout(Duration::from_secs(10)).unwrap();
-        assert_eq!(standing[0].installed, Some(Row::Vni(l2)));
+        assert_eq!(standing[0].installed, Some(crate::rows::Row::Vni(l2).to_string()));
         assert!(handle.shutdown(true).is_empty());
     }
 
@@ -282,7 +266,7 @@ mod tests {
         let (release, wait) = mpsc::sync_channel::<()>(1);
         let clock = || Time::from_micros(1);
         // The callback blocks on the first thing it hears, so that the queue fills.
-        let handle = spawn(Memory::new(), Config::default(), clock, move |u| match u {
+        let handle = spawn(memory(), clock, move |u| match u {
             Update::Output(_) => drop(wait.recv()),
             Update::Room => drop(tx.try_send(())),
         })

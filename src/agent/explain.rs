@@ -1,7 +1,7 @@
 //! `evpnd explain`: the whole story of one address, from the neighbour's UPDATE to the row in the dataplane.
 
+use dataplane::Standing;
 use dataplane::rows::Key;
-use dataplane::thread::Standing;
 use tokio::sync::mpsc;
 use types::{MacAddr, Vni};
 

@@ -41,13 +41,9 @@ impl Plane {
                     // Blocks while the core is busy: then the dataplane waits, and nobody else.
                     let _ = core.blocking_send(Event::Dataplane(update));
                 };
-                let handle = dataplane::thread::spawn(
-                    backend,
-                    dataplane::reconciler::Config::default(),
-                    clock::now,
-                    tell,
-                )
-                .context("the dataplane thread cannot start")?;
+                let plane = dataplane::Reconciler::new(backend, dataplane::reconciler::Config::default());
+                let handle = dataplane::thread::spawn(Box::new(plane), clock::now, tell)
+                    .context("the dataplane thread cannot start")?;
                 Some(handle)
             }
         };

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use bgp::wire::{Rd, RouteTarget};
+use dataplane::intent;
 use types::Vni;
 
 use super::target::ImportRt;
@@ -60,6 +61,17 @@ impl MacVrfConfig {
             arp_suppression: true,
         }
     }
+}
+
+/// A client: where it is attached, and whose routes its VNI or VRF takes and sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientConfig {
+    /// Its place on this host.
+    pub client: intent::Client,
+    /// Its VNI or VRF takes routes with any of these; empty means [`ImportRt::Auto`].
+    pub import_rt: Vec<ImportRt>,
+    /// Its routes carry all of these; empty means [`super::target::auto_export`].
+    pub export_rt: Vec<RouteTarget>,
 }
 
 /// Duplicate MAC detection (RFC 7432 §15.1).

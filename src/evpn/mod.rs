@@ -41,7 +41,7 @@ use dataplane::intent::{Change, L2Vni, Local};
 use foldhash::fast::RandomState;
 use types::{MacAddr, Time, Vni};
 
-pub use config::{ConfigError, Configured, DuplicateDetection, EvpnConfig, MacVrfConfig};
+pub use config::{ClientConfig, ConfigError, Configured, DuplicateDetection, EvpnConfig, MacVrfConfig};
 pub use event::{Event, EventKind, Output, Place};
 pub use judge::Reject;
 pub use originate::{ManualError, ManualKind, ManualRoute};
@@ -415,6 +415,7 @@ impl Evpn {
             | Local::NeighbourSeen { vni, .. }
             | Local::NeighbourGone { vni, .. }
             | Local::VniReady(vni, _) => *vni,
+            Local::Client { .. } => return,
         };
         let Some(&slot) = self.by_vni.get(&vni) else { return };
         with_vrf!(self, slot, now, |vrf, cx| match local {
@@ -426,6 +427,7 @@ impl Evpn {
                 vrf.ready = ready;
                 vrf.sync_all(&mut cx);
             }
+            Local::Client { .. } => {}
         });
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dataplane::intent::{Change, Local, RemoteMac};
 use dataplane::kernel::{Kernel, KernelConfig};
-use dataplane::reconciler::{Config, Output};
+use dataplane::reconciler::{Config, Output, Reconciler};
 use dataplane::thread::{self, Update};
 use types::{MacAddr, Time};
 
@@ -87,7 +87,10 @@ fn on_its_thread_it_sleeps_wakes_and_ends() {
         let start = clock();
         let time = move || Time::from_micros(u64::try_from(start.elapsed().as_micros()).unwrap() + 1);
         let kernel = Kernel::open(KernelConfig::default()).unwrap();
-        let handle = thread::spawn(kernel, Config::default(), time, move |u| tx.send(u).unwrap()).unwrap();
+        let handle = thread::spawn(Box::new(Reconciler::new(kernel, Config::default())), time, move |u| {
+            tx.send(u).unwrap()
+        })
+        .unwrap();
         handle.try_send(vec![Change::PutVni(l2(100, &["veth1"])), put(1, 1), Change::Settled]).unwrap();
         let hears = |what: &Local| {
             let wanted = Update::Output(Output::Local(what.clone()));
