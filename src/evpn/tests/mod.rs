@@ -7,11 +7,13 @@ mod scenarios;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bgp::wire::attr::{Pmsi, PmsiTunnel};
 use bgp::wire::{ExtCommunity, RouteTarget};
-use dataplane::intent::{Flood, Neighbour, RemoteMac};
+use dataplane::intent::{Client, Flood, Hop, Neighbour, RemoteMac, Vrf};
+use ipnet::IpNet;
 
 use super::*;
 
@@ -38,6 +40,9 @@ struct Table {
     flood: BTreeMap<(Vni, IpAddr), Flood>,
     macs: BTreeMap<(Vni, MacAddr), RemoteMac>,
     neighbours: BTreeMap<(Vni, IpAddr), Neighbour>,
+    clients: BTreeMap<Arc<str>, Client>,
+    vrfs: BTreeMap<Vni, Vrf>,
+    prefixes: BTreeMap<(Vni, IpNet), Vec<Hop>>,
     settled: bool,
 }
 
@@ -71,6 +76,25 @@ impl Table {
             }
             Change::DelNeighbour(vni, ip) => {
                 assert!(self.neighbours.remove(&(vni, ip)).is_some(), "{change:?}");
+            }
+            Change::PutClient(ref client) => {
+                self.clients.insert(client.name.clone(), client.clone());
+            }
+            Change::DelClient(ref name) => assert!(self.clients.remove(name).is_some(), "{change:?}"),
+            Change::PutVrf(vrf) => {
+                self.vrfs.insert(vrf.vni, vrf);
+            }
+            Change::DelVrf(vni) => {
+                assert!(self.vrfs.remove(&vni).is_some(), "{change:?}");
+                self.prefixes.retain(|(v, _), _| *v != vni);
+            }
+            Change::PutPrefix(vni, prefix, ref hops) => {
+                assert!(self.vrfs.contains_key(&vni), "no such VRF: {change:?}");
+                assert!(hops.is_sorted_by(|a, b| a < b), "{change:?}");
+                self.prefixes.insert((vni, prefix), hops.clone());
+            }
+            Change::DelPrefix(vni, prefix) => {
+                assert!(self.prefixes.remove(&(vni, prefix)).is_some(), "{change:?}");
             }
             Change::Settled => self.settled = true,
         }

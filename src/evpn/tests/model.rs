@@ -161,6 +161,8 @@ impl Model {
                     self.ready.insert(vni);
                 }
             }
+            // The model knows no clients.
+            Local::Client { .. } => {}
         }
     }
 
