@@ -9,6 +9,7 @@ pub mod backend;
 pub mod intent;
 pub mod kernel;
 pub mod memory;
+pub mod ovs;
 pub mod plan;
 pub mod plane;
 pub mod reconciler;

@@ -1,0 +1,45 @@
+//! The Open vSwitch backend: clients and remote MACs, neighbours and prefixes as OpenFlow flows on one bridge.
+//!
+//! [`flow`] is how a flow is written down and compared.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use types::MacAddr;
+
+pub mod flow;
+
+/// Which datapath a bridge is created with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Datapath {
+    /// The kernel's.
+    #[default]
+    System,
+    /// The one in ovs-vswitchd itself.
+    Netdev,
+}
+
+/// Where the Open vSwitch is, and what is to be used of it.
+#[derive(Clone, Debug)]
+pub struct OvsConfig {
+    /// The bridge.
+    pub bridge: String,
+    /// Its datapath, if it has to be created.
+    pub datapath: Datapath,
+    /// The name of the VXLAN port, if it has to be made.
+    pub vxlan: String,
+    /// The source address of VXLAN packets.
+    pub vtep: IpAddr,
+    /// UDP port of VXLAN; 4789.
+    pub vxlan_port: u16,
+    /// What L3 clients see as the MAC of their gateway: the same on all nodes (RFC 9135 §4.1's anycast MAC).
+    pub gateway_mac: MacAddr,
+    /// The database's socket, if it is not where `ovs-vsctl` looks for it.
+    pub db: Option<String>,
+    /// Where ovs-vswitchd has its sockets, if that is not the default.
+    pub rundir: Option<PathBuf>,
+    /// `ovs-vsctl`.
+    pub vsctl: PathBuf,
+    /// `ovs-ofctl`.
+    pub ofctl: PathBuf,
+}
