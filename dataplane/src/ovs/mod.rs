@@ -1,6 +1,7 @@
 //! The Open vSwitch backend: clients and remote MACs, neighbours and prefixes as OpenFlow flows on one bridge.
 //!
-//! [`flow`] is how a flow is written down and compared.
+//! [`pipeline`] turns what should be into flows, [`flow`] is how a flow is written down and compared: both are pure.
+//! What the flows do is drawn in `docs/ovs-pipeline.md`.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use types::MacAddr;
 
 pub mod flow;
+pub mod pipeline;
 
 /// Which datapath a bridge is created with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

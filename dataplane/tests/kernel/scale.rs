@@ -88,7 +88,7 @@ fn on_its_thread_it_sleeps_wakes_and_ends() {
         let time = move || Time::from_micros(u64::try_from(start.elapsed().as_micros()).unwrap() + 1);
         let kernel = Kernel::open(KernelConfig::default()).unwrap();
         let handle = thread::spawn(Box::new(Reconciler::new(kernel, Config::default())), time, move |u| {
-            tx.send(u).unwrap()
+            tx.send(u).unwrap();
         })
         .unwrap();
         handle.try_send(vec![Change::PutVni(l2(100, &["veth1"])), put(1, 1), Change::Settled]).unwrap();
