@@ -268,7 +268,7 @@ impl Backend for Memory {
         let mut keys = Vec::new();
         self.rows.keys(vni, &mut keys);
         keys.retain(|key| match key {
-            Key::Vni(_) => false,
+            Key::Vni(_) | Key::Prefix(..) => false,
             Key::Mac(..) | Key::Flood(..) => scope == Scope::All,
             Key::Neighbour(..) => true,
         });
@@ -305,7 +305,7 @@ impl Backend for Memory {
                         found(Fact::Neighbour { vni, ip, mac: *mac, fixed: *fixed });
                     }
                 }
-                Key::Vni(_) | Key::Flood(..) => {}
+                Key::Vni(_) | Key::Flood(..) | Key::Prefix(..) => {}
             }
         }
         Ok(())

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
+use ipnet::IpNet;
 use types::{MacAddr, Vni};
 
 use crate::intent::{Flood, L2Vni, Neighbour, RemoteMac};
@@ -24,13 +25,19 @@ pub enum Key {
     Mac(Vni, MacAddr),
     /// An address in a VNI.
     Neighbour(Vni, IpAddr),
+    /// A prefix in a VRF. It is never a row of a [`Rows`]: a dataplane that routes keeps it in its own way.
+    Prefix(Vni, IpNet),
 }
 
 impl Key {
     /// The VNI it belongs to.
     pub const fn vni(&self) -> Vni {
         match *self {
-            Self::Vni(vni) | Self::Flood(vni, _) | Self::Mac(vni, _) | Self::Neighbour(vni, _) => vni,
+            Self::Vni(vni)
+            | Self::Flood(vni, _)
+            | Self::Mac(vni, _)
+            | Self::Neighbour(vni, _)
+            | Self::Prefix(vni, _) => vni,
         }
     }
 }
@@ -42,6 +49,7 @@ impl std::fmt::Display for Key {
             Self::Flood(vni, vtep) => write!(f, "vni {vni} flood to {vtep}"),
             Self::Mac(vni, mac) => write!(f, "vni {vni} mac {mac}"),
             Self::Neighbour(vni, ip) => write!(f, "vni {vni} neighbour {ip}"),
+            Self::Prefix(vni, net) => write!(f, "vrf {vni} prefix {net}"),
         }
     }
 }
@@ -242,6 +250,7 @@ impl Rows {
                 None => false,
             },
             Key::Neighbour(_, ip) => rows.neighbours.remove(ip).is_some(),
+            Key::Prefix(..) => false,
         };
         rows.shrink();
         if rows.len() == 0 {
@@ -281,6 +290,7 @@ impl Rows {
             Key::Flood(vni, vtep) => Row::Flood(*vni, *vtep, *rows.flood.get(vtep)?),
             Key::Mac(vni, mac) => Row::Mac(*vni, *mac, self.pool.unpack(*rows.macs.get(mac)?)),
             Key::Neighbour(vni, ip) => Row::Neighbour(*vni, *ip, *rows.neighbours.get(ip)?),
+            Key::Prefix(..) => return None,
         })
     }
 
@@ -291,6 +301,7 @@ impl Rows {
             Key::Flood(_, vtep) => rows.flood.contains_key(vtep),
             Key::Mac(_, mac) => rows.macs.contains_key(mac),
             Key::Neighbour(_, ip) => rows.neighbours.contains_key(ip),
+            Key::Prefix(..) => false,
         })
     }
 

@@ -182,7 +182,11 @@ impl Core {
 
     /// Notes what the dataplane says of itself.
     pub fn note_dataplane(&mut self, event: &dataplane::reconciler::Event, now: Time) {
-        self.log.push(now, Kind::Dataplane, Level::Warn, About::default(), event.to_string());
+        let level = match event {
+            dataplane::reconciler::Event::Note(_) => Level::Info,
+            _ => Level::Warn,
+        };
+        self.log.push(now, Kind::Dataplane, level, About::default(), event.to_string());
     }
 
     /// Notes what the process around the core did.

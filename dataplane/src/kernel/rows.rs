@@ -129,7 +129,7 @@ pub(super) fn encode_get(key: &Key, at: Indexes, batch: &mut Batch) {
             batch.neigh(family(*ip), at.bridge, 0, 0);
             batch.attr_ip(NDA_DST, *ip);
         }
-        Key::Vni(_) | Key::Flood(..) => {}
+        Key::Vni(_) | Key::Flood(..) | Key::Prefix(..) => {}
     }
 }
 

@@ -254,7 +254,7 @@ impl<B: Backend> Reconciler<B> {
                     self.neighbour(vni, ip, mac, fixed, out);
                 }
             }
-            Key::Vni(_) | Key::Flood(..) => {}
+            Key::Vni(_) | Key::Flood(..) | Key::Prefix(..) => {}
         }
         let before = self.installed.get(&key);
         if before == look.row {
@@ -327,7 +327,7 @@ impl<B: Backend> Reconciler<B> {
                 match key {
                     Key::Mac(..) => self.audit.push(key),
                     Key::Flood(..) => self.rewrite.push(key),
-                    Key::Vni(_) | Key::Neighbour(..) => continue,
+                    Key::Vni(_) | Key::Neighbour(..) | Key::Prefix(..) => continue,
                 }
                 if let Some(row) = stands {
                     found.insert(row);

@@ -81,6 +81,15 @@ pub enum Event {
         /// One of them.
         example: Key,
     },
+    /// Flows were found missing or changed behind our back, and are being put back.
+    FlowsRepaired {
+        /// How many.
+        flows: usize,
+        /// One of them.
+        example: String,
+    },
+    /// Something was done, or found, that is worth a line.
+    Note(String),
     /// Ops failed; they will be tried again.
     Failed {
         /// The first failure.
@@ -101,6 +110,13 @@ impl fmt::Display for Event {
             Self::Repaired { vni, rows, example } => {
                 write!(f, "VNI {vni}: put right {rows} rows that someone else changed, one of them {example}")
             }
+            Self::FlowsRepaired { flows: 1, example } => {
+                write!(f, "put right a flow that someone else changed: {example}")
+            }
+            Self::FlowsRepaired { flows, example } => {
+                write!(f, "put right {flows} flows that someone else changed, one of them {example}")
+            }
+            Self::Note(text) => f.write_str(text),
             Self::Failed { error, more: 0 } => error.fmt(f),
             Self::Failed { error, more } => write!(f, "{error} (and {more} more failures)"),
             Self::EventsLost => {

@@ -444,6 +444,7 @@ fn del(key: Key) -> Change {
         Key::Flood(v, t) => Change::DelFlood(v, t),
         Key::Mac(v, m) => Change::DelMac(v, m),
         Key::Neighbour(v, ip) => Change::DelNeighbour(v, ip),
+        Key::Prefix(v, net) => Change::DelPrefix(v, net),
     }
 }
 

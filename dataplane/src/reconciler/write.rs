@@ -169,7 +169,7 @@ impl<B: Backend> Reconciler<B> {
                 Some(local) => return local.superseded,
                 None => return true,
             },
-            Key::Vni(_) | Key::Flood(..) => return true,
+            Key::Vni(_) | Key::Flood(..) | Key::Prefix(..) => return true,
         };
         if let Some(reason) = conflict
             && self.intent.rows().contains(key)
