@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use crate::ovs::BRIDGE;
 use crate::process::{self, Usage};
 use crate::sandbox::{self, DUT, RECEIVER, SENDER};
 use crate::{Result, clock};
@@ -79,12 +80,15 @@ pub(crate) fn package_hint(program: &str) -> &'static str {
     match program {
         BGPD | ZEBRA => " (Debian package frr: apt-get install frr)",
         "gobgpd" => " (Debian package gobgpd: apt-get install gobgpd)",
+        "ovsdb-server" | "ovsdb-tool" | "ovs-vswitchd" | "ovs-vsctl" | "ovs-ofctl" => {
+            " (Debian package openvswitch-switch: apt-get install openvswitch-switch)"
+        }
         "ip" | "bridge" => " (Debian package iproute2: apt-get install iproute2)",
         _ => "",
     }
 }
 
-fn find(program: &str) -> Option<PathBuf> {
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.exists())
 }
@@ -95,7 +99,9 @@ pub(crate) fn versions() -> Vec<String> {
     let evpnd = EVPND.get().map(|path| path.display().to_string()).unwrap_or_default();
     let ours = sandbox::output(&evpnd, "--version").unwrap_or_else(|_| "evpnd".into());
     let mut all = vec![format!("{} ({})", ours.trim(), commit.trim())];
-    for (program, arguments) in [(BGPD, "--version"), ("gobgpd", "--version"), ("bridge", "-V")] {
+    for (program, arguments) in
+        [(BGPD, "--version"), ("gobgpd", "--version"), ("bridge", "-V"), ("ovs-vswitchd", "--version")]
+    {
         let Ok(text) = sandbox::output(program, arguments) else { continue };
         all.extend(text.lines().next().map(str::to_owned));
     }
@@ -127,7 +133,10 @@ impl Daemon {
                 Self::start(kind, &dir, &[(BGPD, &bgpd)])
             }
             Kind::Gobgp => {
-                write(&format!("{dir}/gobgpd.toml"), &gobgp_config())?;
+                write(
+                    &format!("{dir}/gobgpd.toml"),
+                    &gobgp_config(&[(SENDER, SENDER_ASN), (RECEIVER, RECEIVER_ASN)]),
+                )?;
                 let arguments =
                     format!("-f {dir}/gobgpd.toml -l warn --pprof-disable --api-hosts {DUT}:50051");
                 Self::start(kind, &dir, &[("gobgpd", &arguments)])
@@ -181,6 +190,37 @@ impl Daemon {
         Self::evpnd(&dir, &config)
     }
 
+    /// evpnd on Open vSwitch, with these client files and one neighbour.
+    pub(crate) fn ovs(neighbour: (Ipv4Addr, u32), clients: &str) -> Result<Self> {
+        let dir = sandbox::fresh_dir("evpnd")?;
+        let config = evpnd_config(&dir, &[neighbour]);
+        let dataplane = format!(
+            "[dataplane]\nbackend = \"ovs\"\nvtep = \"{DUT}\"\n[dataplane.ovs]\nbridge = \"{BRIDGE}\"\n\
+             datapath = \"netdev\"\n[clients]\ndir = \"{clients}\"\n"
+        );
+        Self::evpnd(&dir, &format!("{config}\n{dataplane}"))
+    }
+
+    /// gobgpd with one neighbour, and evpn-connector with these client files.
+    pub(crate) fn connector(program: &Path, neighbour: (Ipv4Addr, u32), clients: &str) -> Result<Self> {
+        let dir = sandbox::fresh_dir("connector")?;
+        write(&format!("{dir}/gobgpd.toml"), &gobgp_config(&[neighbour]))?;
+        write(&format!("{dir}/logging.yaml"), "version: 1\n")?;
+        let config = format!(
+            "[gobgp]\ngobgp_channel = {DUT}:50051\nsource_ip = {DUT}\nas_number = {ASN}\n[ovs]\nswitch_name = {BRIDGE}\n\
+             enable_sudo = False\ntmp_flow_file_path = {dir}/flows\n[daemon]\nconfigs_dir = {clients}\n\
+             [logging]\nconfig = {dir}/logging.yaml\n"
+        );
+        write(&format!("{dir}/connector.cfg"), &config)?;
+        let gobgpd = format!("-f {dir}/gobgpd.toml -l warn --pprof-disable --api-hosts {DUT}:50051");
+        let arguments = format!("--config-file {dir}/connector.cfg");
+        Self::start(
+            Kind::Gobgp,
+            &dir,
+            &[("gobgpd", gobgpd.as_str()), (&program.to_string_lossy(), &arguments)],
+        )
+    }
+
     fn evpnd(dir: &str, config: &str) -> Result<Self> {
         write(&format!("{dir}/evpnd.toml"), config)?;
         let binary = EVPND.get().ok_or("evpnd was not looked for")?.to_string_lossy();
@@ -212,6 +252,13 @@ impl Daemon {
     /// Memory and time of all its processes.
     pub(crate) fn usage(&self) -> Usage {
         process::usage(&self.pids())
+    }
+
+    /// The same with the time of the tools it ran and that have ended.
+    pub(crate) fn usage_with_children(&self) -> Usage {
+        let mut usage = self.usage();
+        usage.cpu += process::ended_children_of(&self.pids());
+        usage
     }
 
     /// Its processes.
@@ -286,10 +333,10 @@ fn frr_config(neighbors: &[(Ipv4Addr, u32)], family: &str) -> String {
     config + family + " exit-address-family\n"
 }
 
-fn gobgp_config() -> String {
+fn gobgp_config(neighbors: &[(Ipv4Addr, u32)]) -> String {
     let mut config =
         format!("[global.config]\nas = {ASN}\nrouter-id = \"{DUT}\"\nlocal-address-list = [\"{DUT}\"]\n");
-    for (address, asn) in [(SENDER, SENDER_ASN), (RECEIVER, RECEIVER_ASN)] {
+    for (address, asn) in neighbors {
         config += &format!(
             "[[neighbors]]\n[neighbors.config]\nneighbor-address = \"{address}\"\npeer-as = {asn}\n\
              [neighbors.transport.config]\npassive-mode = true\n\

@@ -11,6 +11,8 @@
 mod clock;
 mod daemon;
 mod fdb;
+mod flows;
+mod ovs;
 mod parser;
 mod peer;
 mod plan;
@@ -30,12 +32,14 @@ use crate::daemon::Kind;
 pub(crate) type Result<T> = std::result::Result<T, String>;
 
 const USAGE: &str = "\
-usage: evpnd-bench [all|relay|fdb|latency|parse|idle ...] [OPTION ...]
+usage: evpnd-bench [all|relay|fdb|flows|latency|parse|idle ...] [OPTION ...]
   --runs N          runs of each candidate, taking turns (3)
   --routes N,...    sizes of the relay measurement (10k,100k,1M)
   --macs N,...      sizes of the FDB measurement (100k,300k)
-  --only NAME,...   of evpnd, frr, gobgp, floor, batch
+  --only NAME,...   of evpnd, frr, gobgp, floor, batch, connector
+  --flows N,...     sizes of the Open vSwitch measurement (10k,100k)
   --evpnd PATH      the binary to measure (built beside this one)
+  --evpn-connector PATH   with gobgpd beside evpnd on Open vSwitch (default: what is in PATH, if any)
   --write FILE      the report (docs/benchmarks.md with `all`, nowhere otherwise)";
 
 /// The command line.
@@ -46,7 +50,9 @@ pub(crate) struct Options {
     pub(crate) routes: Vec<usize>,
     pub(crate) macs: Vec<usize>,
     pub(crate) only: Option<Vec<String>>,
+    pub(crate) flows: Vec<usize>,
     pub(crate) evpnd: Option<PathBuf>,
+    pub(crate) connector: Option<PathBuf>,
     pub(crate) write: Option<PathBuf>,
 }
 
@@ -58,18 +64,24 @@ impl Options {
             routes: vec![10_000, 100_000, 1_000_000],
             macs: vec![100_000, 300_000],
             only: None,
+            flows: vec![10_000, 100_000],
             evpnd: None,
+            connector: None,
             write: None,
         };
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{argument} what?"));
             match argument.as_str() {
-                "all" | "relay" | "fdb" | "latency" | "parse" | "idle" => options.what.push(argument),
+                "all" | "relay" | "fdb" | "flows" | "latency" | "parse" | "idle" => {
+                    options.what.push(argument);
+                }
                 "--runs" => options.runs = number(&value()?)?.max(1),
                 "--routes" => options.routes = value()?.split(',').map(number).collect::<Result<_>>()?,
                 "--macs" => options.macs = value()?.split(',').map(number).collect::<Result<_>>()?,
                 "--only" => options.only = Some(value()?.split(',').map(str::to_owned).collect()),
+                "--flows" => options.flows = value()?.split(',').map(number).collect::<Result<_>>()?,
+                "--evpn-connector" => options.connector = Some(value()?.into()),
                 "--evpnd" => options.evpnd = Some(value()?.into()),
                 "--write" => options.write = Some(value()?.into()),
                 _ => return Err(format!("{argument}: what is that?\n{USAGE}")),
@@ -122,7 +134,7 @@ fn finish(result: Result<ExitCode>) -> ExitCode {
 fn start(options: &Options) -> Result<ExitCode> {
     let needed = |kind: &Kind| {
         let measured = match kind {
-            Kind::Evpnd => ["relay", "fdb", "latency", "idle"].as_slice(),
+            Kind::Evpnd => ["relay", "fdb", "flows", "latency", "idle"].as_slice(),
             Kind::Frr => &["relay", "fdb", "latency"],
             Kind::Gobgp | Kind::Floor => &["relay"],
         };

@@ -40,9 +40,17 @@ pub(crate) fn usage(pids: &[u32]) -> Usage {
 
 /// Processor time of children of ours that have ended.
 pub(crate) fn ended_children() -> Duration {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let after = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-    TICK * after.split(' ').skip(13).take(2).filter_map(|t| t.parse::<u32>().ok()).sum::<u32>()
+    ended_children_of(&[std::process::id()])
+}
+
+/// Processor time of children of these processes that have ended.
+pub(crate) fn ended_children_of(pids: &[u32]) -> Duration {
+    let of = |pid: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let after = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+        TICK * after.split(' ').skip(13).take(2).filter_map(|t| t.parse::<u32>().ok()).sum::<u32>()
+    };
+    pids.iter().map(of).sum()
 }
 
 /// How often threads of these processes went to sleep by themselves: each is one wake-up.

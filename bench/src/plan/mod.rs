@@ -1,5 +1,7 @@
 //! What is measured, in which order, and which goal each figure is held against.
 
+mod flows;
+
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -30,6 +32,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     if options.wants("fdb") {
         fdbs(options, &mut report);
+    }
+    if options.wants("flows") {
+        flows::flows(options, &mut report);
     }
     if options.wants("latency") {
         latencies(options, &mut report);
