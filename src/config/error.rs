@@ -26,7 +26,7 @@ struct Place {
 
 impl Problem {
     /// A problem with `text[span]`, or with the file as a whole.
-    pub(super) fn new(text: &str, span: Option<Range<usize>>, key: String, message: String) -> Self {
+    pub(crate) fn new(text: &str, span: Option<Range<usize>>, key: String, message: String) -> Self {
         Self { place: span.map(|span| Place::new(text, &span)), key, message }
     }
 
@@ -89,7 +89,7 @@ pub struct ConfigErrors {
 }
 
 impl ConfigErrors {
-    pub(super) fn new(file: &str, mut problems: Vec<Problem>) -> Self {
+    pub(crate) fn new(file: &str, mut problems: Vec<Problem>) -> Self {
         problems.sort_by_key(Problem::offset);
         Self { file: file.to_owned(), problems }
     }

@@ -31,6 +31,8 @@ use types::Vni;
 
 pub(crate) use error::io_text;
 pub use error::{ConfigErrors, Problem};
+pub(crate) use parse::{check_interface_name, is_host};
+pub(crate) use read::hint;
 
 pub use crate::evpn::{DuplicateDetection, ImportRt, auto_export as auto_rt};
 

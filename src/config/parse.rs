@@ -285,24 +285,31 @@ fn read_control(mut s: Section<'_>) -> Option<Control> {
 /// The name of a network device, as Linux allows it.
 pub(super) fn interface_name(value: &Value<'_>) -> Option<String> {
     let name = value.string()?;
+    match check_interface_name(name) {
+        Ok(()) => Some(name.to_owned()),
+        Err(reason) => value.bad(reason),
+    }
+}
+
+/// Why this cannot be the name of a network device.
+pub(crate) fn check_interface_name(name: &str) -> Result<(), String> {
     if name.is_empty() || name == "." || name == ".." {
-        return value.bad("expected the name of a network device");
+        return Err("expected the name of a network device".to_owned());
     }
     if let Some(bad) = name.chars().find(|c| c.is_whitespace() || c.is_control() || "/:".contains(*c)) {
-        return value.bad(format!("{bad:?} cannot be in the name of a network device"));
+        return Err(format!("{bad:?} cannot be in the name of a network device"));
     }
     if name.len() > MAX_INTERFACE_NAME {
-        let message = format!(
-            "too long: the name of a device has at most {MAX_INTERFACE_NAME} characters, this one {}",
-            name.len()
-        );
-        return value.bad(message);
+        let length = name.len();
+        return Err(format!(
+            "too long: the name of a device has at most {MAX_INTERFACE_NAME} characters, this one {length}"
+        ));
     }
-    Some(name.to_owned())
+    Ok(())
 }
 
 /// The address of one host, that is: not of none, many or all.
-pub(super) fn is_host(ip: IpAddr) -> bool {
+pub(crate) fn is_host(ip: IpAddr) -> bool {
     let broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
     !ip.is_unspecified() && !ip.is_multicast() && !broadcast
 }

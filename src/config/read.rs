@@ -154,11 +154,7 @@ impl<'a> Section<'a> {
             if self.known.contains(&key) {
                 continue;
             }
-            let hint = match self.known.iter().min_by_key(|known| distance(known, key)) {
-                Some(near) if distance(near, key) <= 1 + near.len() / 3 => format!("did you mean {near}?"),
-                _ => format!("known here: {}", self.known.join(", ")),
-            };
-            let message = format!("unknown key; {hint}");
+            let message = format!("unknown key; {}", hint(&self.known, key));
             self.document.problem(Some(name.span()), &self.path_of(key), message);
         }
     }
@@ -261,6 +257,14 @@ impl<'a> Value<'a> {
             node: item.get_ref(),
         });
         Some(values.collect())
+    }
+}
+
+/// What may have been meant by a key that is none: the one that is nearly the same, or else any.
+pub(crate) fn hint(known: &[&str], key: &str) -> String {
+    match known.iter().min_by_key(|known| distance(known, key)) {
+        Some(near) if distance(near, key) <= 1 + near.len() / 3 => format!("did you mean {near}?"),
+        _ => format!("known here: {}", known.join(", ")),
     }
 }
 
