@@ -381,7 +381,7 @@ impl Agent {
         }
         // Nobody reads the queue any more; whoever waits to write to it must not.
         self.events.close();
-        let remove = matches!(&self.config.dataplane, crate::config::Dataplane::Kernel(k) if k.on_exit == OnExit::Remove);
+        let remove = self.config.dataplane.on_exit() == OnExit::Remove;
         for error in self.plane.shutdown(remove) {
             tracing::warn!("on the way out: {error}");
         }

@@ -1,6 +1,6 @@
 //! The dataplane thread as the core's task sees it: changes are pushed, and wait here while the thread has no room.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use dataplane::backend::Error;
 use dataplane::intent::Change;
 use dataplane::kernel::KernelConfig;
@@ -29,6 +29,7 @@ impl Plane {
     pub(super) fn start(config: &Dataplane, core: mpsc::Sender<Event>) -> Result<Self> {
         let thread = match config {
             Dataplane::None { .. } => None,
+            Dataplane::Ovs(_) => bail!("backend = \"ovs\" is not in this version yet"),
             Dataplane::Kernel(kernel) => {
                 let backend = dataplane::kernel::Kernel::open(KernelConfig {
                     bridge: kernel.bridge_prefix.clone(),

@@ -76,16 +76,12 @@ fn options(config: &Config, o: &config::PeerOptions) -> NeighbourConfig {
 }
 
 fn mac_vrf(config: &Config, v: &config::L2Vni) -> MacVrfConfig {
-    let port = match &config.dataplane {
-        config::Dataplane::Kernel(kernel) => kernel.vxlan_port,
-        config::Dataplane::None { .. } => config::VXLAN_PORT,
-    };
     MacVrfConfig {
         rd: Some(v.rd),
         import_rt: v.import_rt.clone(),
         export_rt: v.export_rt.clone(),
         interfaces: v.interfaces.clone(),
-        port,
+        port: config.dataplane.vxlan_port(),
         vlan: None,
         flood: v.flood,
         advertise_macs: v.advertise_macs,

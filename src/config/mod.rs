@@ -6,9 +6,10 @@
 //! changed; nothing in it names a place in the file.
 //!
 //! - `read`: a TOML table as a stream of typed keys, each with its place
-//! - `parse`, `peer`, `vni`: the keys of evpnd.toml, their ranges, and what must agree between them
+//! - `parse`, `peer`, `dataplane`, `vni`: the keys of evpnd.toml, their ranges, and what must agree between them
 //! - `error`: problems and how they are shown
 
+mod dataplane;
 mod error;
 mod parse;
 mod peer;
@@ -27,8 +28,9 @@ use std::time::Duration;
 use bgp::wire::community::RouteTarget;
 use bgp::wire::rd::Rd;
 use ipnet::IpNet;
-use types::Vni;
+use types::{MacAddr, Vni};
 
+pub use dataplane::default_router_mac;
 pub(crate) use error::io_text;
 pub use error::{ConfigErrors, Problem};
 pub(crate) use parse::{check_interface_name, is_host};
@@ -54,6 +56,8 @@ pub struct Config {
     pub dataplane: Dataplane,
     /// The L2 VNIs (MAC-VRFs), in order of VNI.
     pub l2vnis: Vec<L2Vni>,
+    /// Where the files are that attach clients.
+    pub clients: Option<Clients>,
     /// When a MAC that keeps moving is a duplicate (RFC 7432 §15.1).
     pub duplicate_macs: DuplicateDetection,
     /// How the running daemon is talked to.
@@ -225,6 +229,8 @@ pub enum Dataplane {
     },
     /// Bridges and VXLAN devices of the Linux kernel.
     Kernel(Kernel),
+    /// A bridge of Open vSwitch.
+    Ovs(Ovs),
 }
 
 impl Dataplane {
@@ -233,6 +239,25 @@ impl Dataplane {
         match self {
             Self::None { vtep } => *vtep,
             Self::Kernel(kernel) => Some(kernel.vtep),
+            Self::Ovs(ovs) => Some(ovs.vtep),
+        }
+    }
+
+    /// The UDP port of VXLAN.
+    pub const fn vxlan_port(&self) -> u16 {
+        match self {
+            Self::None { .. } => VXLAN_PORT,
+            Self::Kernel(kernel) => kernel.vxlan_port,
+            Self::Ovs(ovs) => ovs.vxlan_port,
+        }
+    }
+
+    /// What becomes of what we wrote when we are told to stop.
+    pub const fn on_exit(&self) -> OnExit {
+        match self {
+            Self::None { .. } => OnExit::Keep,
+            Self::Kernel(kernel) => kernel.on_exit,
+            Self::Ovs(ovs) => ovs.on_exit,
         }
     }
 }
@@ -252,6 +277,44 @@ pub struct Kernel {
     pub vxlan_prefix: String,
     /// Create and remove devices; otherwise only use those that exist.
     pub manage_devices: bool,
+}
+
+/// `[dataplane]` and `[dataplane.ovs]` with `backend = "ovs"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ovs {
+    /// Source address of VXLAN packets.
+    pub vtep: IpAddr,
+    /// UDP port of VXLAN.
+    pub vxlan_port: u16,
+    /// What becomes of the bridge's flows when we stop.
+    pub on_exit: OnExit,
+    /// What other nodes send packets to that we are to route; of this node alone.
+    pub router_mac: MacAddr,
+    /// The bridge.
+    pub bridge: String,
+    /// What the bridge is made with, where we make it.
+    pub datapath: Datapath,
+    /// The VXLAN port, where we make it; another one that fits is adopted.
+    pub vxlan: String,
+    /// What routed clients see as their gateway; the same on all nodes. Not the router MAC.
+    pub gateway_mac: MacAddr,
+    /// Where ovsdb-server is, in the words of `ovs-vsctl --db`.
+    pub db: Option<String>,
+    /// Where the sockets of ovs-vswitchd are (`OVS_RUNDIR`).
+    pub rundir: Option<PathBuf>,
+    /// The `ovs-vsctl` program.
+    pub vsctl: PathBuf,
+    /// The `ovs-ofctl` program.
+    pub ofctl: PathBuf,
+}
+
+/// `datapath`: what forwards the packets of a bridge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Datapath {
+    /// The kernel's module.
+    System,
+    /// ovs-vswitchd itself.
+    Netdev,
 }
 
 /// `on-exit`: what becomes of what we wrote when we are told to stop.
@@ -283,6 +346,13 @@ pub struct L2Vni {
     pub advertise_macs: bool,
     /// Answer ARP and ND from what is known.
     pub arp_suppression: bool,
+}
+
+/// `[clients]`: whom we attach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clients {
+    /// The directory of their files, one client each.
+    pub dir: PathBuf,
 }
 
 /// `[control]`: how the running daemon is talked to.

@@ -1,4 +1,4 @@
-//! The document and its plain sections: `[router]`, `[bgp]`, `[dataplane]`, `[control]`; types, ranges, defaults, and
+//! The document and its plain sections: `[router]`, `[bgp]`, `[control]`; types, ranges, defaults, and
 //! what must agree between them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -6,18 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::DeTable;
-use types::Vni;
 
-use dataplane::kernel::KernelConfig;
-
+use super::dataplane::{clients, dataplane};
 use super::error::ConfigErrors;
 use super::peer::{Context, dynamic_neighbors, hold_time, neighbors};
 use super::read::{Document, Section, Value};
 use super::vni::l2vnis;
-use super::{
-    BGP_PORT, Bgp, Config, Control, DEFAULT_SOCKET, Dataplane, DynamicNeighbor, Kernel, Neighbor, OnExit,
-    Router, VXLAN_PORT,
-};
+use super::{BGP_PORT, Bgp, Config, Control, DEFAULT_SOCKET, Dataplane, DynamicNeighbor, Neighbor, Router};
 use crate::evpn::DuplicateDetection;
 
 /// AS_TRANS (RFC 6793): stands for a four-octet AS number towards those who know only two, and is nobody's own.
@@ -61,15 +56,16 @@ fn root<'a>(document: &'a Document<'a>, table: &'a DeTable<'a>, dir: &Path) -> O
     let mut root = Section::root(document, table);
     let router = root.section("router");
     let bgp = root.section("bgp");
-    let dataplane = root.section("dataplane");
+    let dataplane_section = root.section("dataplane");
     let l2vni = root.sections("l2vni");
     let duplicate_macs = root.section("duplicate-macs");
     root.not_yet("l3vni");
-    root.not_yet("clients");
+    let clients_section = root.section("clients");
     let control = root.section("control");
     root.finish();
 
-    let dataplane = read_dataplane(dataplane, &l2vni);
+    let dataplane = dataplane(dataplane_section, &l2vni);
+    let clients = clients(clients_section, dataplane.as_ref(), dir);
     let vtep = dataplane.as_ref().and_then(Dataplane::vtep);
     let router = read_router(router, vtep, dataplane.is_some());
     // With an AS number or router id that is wrong, the rest is still read; nothing of it is used.
@@ -79,7 +75,8 @@ fn root<'a>(document: &'a Document<'a>, table: &'a DeTable<'a>, dir: &Path) -> O
     let duplicate_macs = read_duplicate_macs(duplicate_macs);
     let control = read_control(control);
     let (router, bgp, dataplane, l2vnis) = (router?, bgp?, dataplane?, l2vnis?);
-    Some(Config { router, bgp, dataplane, l2vnis, duplicate_macs: duplicate_macs?, control: control? })
+    let (duplicate_macs, control) = (duplicate_macs?, control?);
+    Some(Config { router, bgp, dataplane, l2vnis, clients, duplicate_macs, control })
 }
 
 fn read_router(mut s: Section<'_>, vtep: Option<IpAddr>, vtep_is_known: bool) -> Option<Router> {
@@ -161,97 +158,6 @@ fn default_listen(neighbors: &[Neighbor], dynamic: &[DynamicNeighbor]) -> Vec<So
     let mut listen = vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, BGP_PORT))];
     listen.extend(v6.then(|| SocketAddr::from((Ipv6Addr::UNSPECIFIED, BGP_PORT))));
     listen
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Backend {
-    Kernel,
-    Ovs,
-    None,
-}
-
-fn read_dataplane(mut s: Section<'_>, l2vnis: &[Section<'_>]) -> Option<Dataplane> {
-    let words = [("kernel", Backend::Kernel), ("ovs", Backend::Ovs), ("none", Backend::None)];
-    let backend = or(s.get("backend"), Backend::Kernel, |value| match value.choice(&words)? {
-        Backend::Ovs => value.bad("\"ovs\" is not in this version yet; use \"kernel\" or \"none\""),
-        backend => Some(backend),
-    });
-    let vtep = or(s.get("vtep"), None, |value| {
-        let vtep = value.parse_as("an IP address like 10.0.0.101")?;
-        if is_host(vtep) { Some(Some(vtep)) } else { value.bad("must be the address of one host") }
-    });
-    if (backend, vtep) == (Some(Backend::Kernel), Some(None)) {
-        let message = "required: the source address of VXLAN packets; or say backend = \"none\"";
-        s.missing("vtep", message);
-    }
-    let vxlan_port = or(s.get("vxlan-port"), VXLAN_PORT, |value| value.integer(1..=65535));
-    let on_exit = or(s.get("on-exit"), OnExit::Keep, |value| {
-        value.choice(&[("keep", OnExit::Keep), ("remove", OnExit::Remove)])
-    });
-    let kernel = read_kernel(s.section("kernel"), l2vnis);
-    s.not_yet("ovs");
-    s.finish();
-    if backend == Some(Backend::None) {
-        for l2vni in l2vnis {
-            l2vni.problem("needs a dataplane: remove it, or say backend = \"kernel\" in [dataplane]");
-        }
-    }
-    let (kernel, vxlan_port, on_exit) = (kernel?, vxlan_port?, on_exit?);
-    match backend? {
-        Backend::None => Some(Dataplane::None { vtep: vtep? }),
-        _ => Some(Dataplane::Kernel(Kernel { vtep: vtep??, vxlan_port, on_exit, ..kernel })),
-    }
-}
-
-/// `[dataplane.kernel]`; what the sections around it say is filled in by the caller.
-fn read_kernel(mut s: Section<'_>, l2vnis: &[Section<'_>]) -> Option<Kernel> {
-    let layout = or(s.get("layout"), true, |value| {
-        if value.choice(&[("device-per-vni", true), ("single-device", false)])? {
-            Some(true)
-        } else {
-            value.bad("\"single-device\" is not in this version yet; use \"device-per-vni\"")
-        }
-    });
-    // The names of devices are made from these and a VNI: the longest that is configured has to fit.
-    let vnis = l2vnis.iter().filter_map(|l2vni| l2vni.peek("vni"));
-    let digits = vnis.filter(|n| *n <= u64::from(Vni::MAX.get())).max().unwrap_or(1).to_string().len();
-    let prefix = |s: &mut Section<'_>, key, default: &str| {
-        let value = s.get(key);
-        or(value, default.to_owned(), |value| {
-            let name = interface_name(value)?;
-            let most = MAX_INTERFACE_NAME.saturating_sub(digits + 1);
-            if name.len() > most {
-                return value.bad(format!(
-                    "too long: a dash and a VNI of {digits} digits are put after it, and the name of a device has at \
-                     most {MAX_INTERFACE_NAME} characters; at most {most} here"
-                ));
-            }
-            Some(name)
-        })
-    };
-    let bridge_prefix = prefix(&mut s, "bridge", "br-evpn");
-    let vxlan_prefix = prefix(&mut s, "vxlan", "vxlan");
-    let manage_devices = or(s.get("manage-devices"), true, Value::boolean);
-    let discover = or(s.get("discover"), false, |value| {
-        if value.boolean()? { value.bad("not in this version yet; remove it") } else { Some(false) }
-    });
-    let names = bridge_prefix.zip(vxlan_prefix).filter(|(bridge, vxlan)| {
-        // The backend has the last word on names; better here, with a place, than when the daemon starts.
-        let devices =
-            KernelConfig { bridge: bridge.clone(), vxlan: vxlan.clone(), ..KernelConfig::default() };
-        devices.validate().map_err(|reason| s.problem(reason)).is_ok()
-    });
-    s.finish();
-    layout.and(discover)?;
-    let (bridge_prefix, vxlan_prefix) = names?;
-    Some(Kernel {
-        vtep: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        vxlan_port: VXLAN_PORT,
-        on_exit: OnExit::Keep,
-        bridge_prefix,
-        vxlan_prefix,
-        manage_devices: manage_devices?,
-    })
 }
 
 /// `[duplicate-macs]`: RFC 7432 §15.1, whose N and M are the defaults.

@@ -128,6 +128,18 @@ impl<'a> Section<'a> {
         self.document.problem(self.span.clone(), &self.path, message);
     }
 
+    /// A problem with a key, if it is there: for what depends on keys elsewhere.
+    pub(super) fn problem_with(&self, key: &str, message: &str) {
+        if let Some((name, _)) = self.table.and_then(|table| table.get_key_value(key)) {
+            self.document.problem(Some(name.span()), &self.path_of(key), message);
+        }
+    }
+
+    /// Is it there, if only empty?
+    pub(super) const fn exists(&self) -> bool {
+        self.span.is_some()
+    }
+
     /// The value of a key that has to be there.
     pub(super) fn required<T>(
         &mut self,

@@ -1,5 +1,7 @@
 //! Every problem a configuration can have, with the exact place and words; what a good one becomes.
 
+mod ovs;
+
 use super::*;
 
 /// A configuration with nothing wrong, 6 lines, to put something wrong behind.
@@ -56,6 +58,8 @@ bridge = "br"
 vxlan = "vx"
 manage-devices = false
 discover = false
+[clients]
+dir = "clients"
 [[l2vni]]
 vni = 16777215
 import-rt = ["65000:100", "*:7", "auto", "10.0.0.1:8", "65000:100"]
@@ -141,6 +145,7 @@ fn the_least_there_can_be() {
                 manage_devices: true,
             }),
             l2vnis: vec![],
+            clients: None,
             duplicate_macs: DuplicateDetection::default(),
             control: Control { socket: DEFAULT_SOCKET.into() },
         }
@@ -253,6 +258,7 @@ fn everything_there_can_be() {
         arp_suppression: false,
     };
     assert_eq!(config.l2vnis, [small, large]);
+    assert_eq!(config.clients, Some(Clients { dir: "/nonexistent/clients".into() }));
     assert_eq!(config.control.socket, Path::new("evpnd.sock"));
     assert_eq!(config.summary(), "2 neighbours, 2 ranges, 2 VNIs");
 }
@@ -347,9 +353,7 @@ fn router() {
 fn not_in_this_version() {
     each(&[
         ("[[l3vni]]\nvni = 5000\n", "7:3 l3vni: not in this version yet; remove it"),
-        ("[clients]\ndir = \"/var/lib/evpnd/clients\"\n", "7:2 clients: not in this version yet; remove it"),
         ("[control]\nhttp = \"127.0.0.1:9179\"\n", "8:1 control.http: not in this version yet; remove it"),
-        ("[dataplane.ovs]\nbridge = \"br\"\n", "7:12 dataplane.ovs: not in this version yet; remove it"),
         (
             "[dataplane.kernel]\ndiscover = true\n",
             "8:12 dataplane.kernel.discover: not in this version yet; remove it",
@@ -360,12 +364,6 @@ fn not_in_this_version() {
         ),
     ]);
     each_l2vni(&[("vlan = 100", "9:1 l2vni.vlan: not in this version yet; remove it")]);
-    assert_eq!(
-        problems(
-            "[router]\nasn = 1\nrouter-id = \"1.1.1.1\"\n[dataplane]\nbackend = \"ovs\"\nvtep = \"1.1.1.1\"\n"
-        ),
-        ["5:11 dataplane.backend: \"ovs\" is not in this version yet; use \"kernel\" or \"none\""]
-    );
     let errors = parse(&format!("{ROUTER}[[l3vni]]\nvni = 1\n")).unwrap_err();
     assert_eq!(
         errors.lines().collect::<Vec<_>>(),
@@ -585,7 +583,15 @@ fn dataplane() {
         ),
         (
             "backend = \"none\"\n[[l2vni]]\nvni = 7",
-            "6:1 l2vni: needs a dataplane: remove it, or say backend = \"kernel\" in [dataplane]",
+            "6:1 l2vni: needs a dataplane: remove it, or say backend = \"kernel\" or \"ovs\" in [dataplane]",
+        ),
+        (
+            "backend = \"none\"\n[clients]\ndir = \"/d\"",
+            "6:1 clients: needs a dataplane: remove it, or say backend = \"ovs\" or \"kernel\" in [dataplane]",
+        ),
+        (
+            "vtep = \"10.0.0.1\"\nrouter-mac = \"02:00:00:00:00:01\"",
+            "6:14 dataplane.router-mac: is for routed clients, which need backend = \"ovs\"; remove it",
         ),
     ] {
         let text = format!("[router]\nasn = 1\nrouter-id = \"1.1.1.1\"\n[dataplane]\n{lines}\n");
@@ -718,7 +724,7 @@ fn files() {
 fn every_key_is_documented() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
     let docs = std::fs::read_to_string(docs).unwrap();
-    for line in EVERYTHING.lines().filter(|line| !line.is_empty()) {
+    for line in EVERYTHING.lines().chain(ovs::OVS.lines()).filter(|line| !line.is_empty()) {
         let key = line.split(" = ").next().unwrap();
         assert!(docs.contains(&format!("`{key}`")), "{key} is not in docs/configuration.md");
     }
