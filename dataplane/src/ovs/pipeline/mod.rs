@@ -456,5 +456,6 @@ const fn unit_of(key: &Key) -> Option<Unit> {
         Key::Flood(..) => None,
         Key::Mac(vni, mac) => Some(Unit::Mac(vni, mac)),
         Key::Neighbour(vni, ip) => Some(Unit::Neighbour(vni, ip)),
+        Key::Prefix(vni, net) => Some(Unit::Prefix(vni, net)),
     }
 }
