@@ -32,7 +32,7 @@ fuzz:
 	@.ci/fuzz $(FUZZ_TIME)
 
 deps:
-	@.ci/deps iproute2 iputils-ping util-linux gobgpd frr tshark
+	@.ci/deps iproute2 iputils-ping util-linux gobgpd frr tshark openvswitch-switch ethtool
 
 deps-lab:
 	@.ci/deps iproute2 iputils-ping util-linux

@@ -3,6 +3,7 @@
 //!
 //! - `world`: namespaces of our own, with or without root, that vanish with their holder
 //! - [`Lab`], [`Node`]: switches, hosts and endpoints in such a world, the daemons in them, what they show
+//! - [`Ovs`]: the same with Open vSwitch in it
 //! - `topology`, `demo`: the network of `evpnd lab run`, and what it shows; `state`: the one that stays
 //! - [`main`]: the commands
 
@@ -11,6 +12,7 @@ mod capture;
 mod demo;
 mod net;
 mod node;
+mod ovs;
 mod state;
 mod topology;
 mod world;
@@ -22,6 +24,7 @@ pub use args::{LabArgs, LabCommand, Size};
 pub use capture::Capture;
 pub use net::{Lab, Switch};
 pub use node::{CONFIG, FLOOD, FdbRow, Node};
+pub use ovs::{BRIDGE, Ovs, Plug, UNDERLAY};
 
 use crate::clock;
 

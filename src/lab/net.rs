@@ -123,6 +123,13 @@ impl Lab {
     }
 }
 
+impl Switch {
+    /// The world it is in.
+    pub(super) fn world(&self) -> &World {
+        &self.world
+    }
+}
+
 /// Handles of its nodes may still be about: the world ends all the same.
 impl Drop for Lab {
     fn drop(&mut self) {
@@ -146,7 +153,7 @@ impl Node {
 }
 
 /// The commands that give a device its addresses. IPv6 ones are usable at once only without duplicate detection.
-fn up(device: &str, addresses: &[&str]) -> String {
+pub(super) fn up(device: &str, addresses: &[&str]) -> String {
     let add = |a: &&str| {
         let nodad = if a.contains(':') { " nodad" } else { "" };
         format!("; ip addr add {a} dev {device}{nodad}")

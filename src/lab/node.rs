@@ -376,6 +376,7 @@ impl Node {
                 let out = self.run(argv).unwrap_or_else(|e| e.to_string());
                 let _ = writeln!(text, "---- {}: {}\n{}", self.name(), argv.join(" "), tail(&out, 60));
             }
+            text += &self.ovs().report();
         }
         text
     }

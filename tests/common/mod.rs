@@ -3,6 +3,7 @@
 pub(crate) mod config;
 pub(crate) mod frr;
 pub(crate) mod gobgp;
+pub(crate) mod ovs;
 pub(crate) mod raw;
 
 use std::collections::BTreeMap;

@@ -12,6 +12,7 @@ mod frr;
 mod gobgp;
 mod lab;
 mod mobility;
+mod ovs_plumbing;
 mod plumbing;
 mod reload;
 mod repair;
