@@ -1,6 +1,7 @@
 //! The Open vSwitch backend: clients and remote MACs, neighbours and prefixes as OpenFlow flows on one bridge.
 //!
 //! [`pipeline`] turns what should be into flows, [`flow`] is how a flow is written down and compared: both are pure.
+//! [`Switch`] is the engine that makes Open vSwitch have those flows, through `ovs-vsctl` and `ovs-ofctl`.
 //! What the flows do is drawn in `docs/ovs-pipeline.md`.
 
 use std::net::IpAddr;
@@ -8,8 +9,16 @@ use std::path::PathBuf;
 
 use types::MacAddr;
 
+mod bridge;
 pub mod flow;
+mod installed;
+mod ovsdb;
 pub mod pipeline;
+mod process;
+mod switch;
+mod tools;
+
+pub use switch::Switch;
 
 /// Which datapath a bridge is created with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

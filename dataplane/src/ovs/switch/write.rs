@@ -1,0 +1,312 @@
+//! Writing: dirty units become one bundle, which goes in as a whole or not at all; one that is refused is cut in
+//! halves until what is wrong with it stands alone, waits, and is tried again.
+
+use types::Time;
+
+use super::super::flow::{Flow, FlowId};
+use super::super::installed::{Packed, Stands};
+use super::super::pipeline::Unit;
+use super::super::tools::{Cause, Failure};
+use super::{Piece, RETRY_MAX, RETRY_MIN, Switch, backoff};
+use crate::backend::{Error, ErrorKind};
+use crate::reconciler::{Event, Output};
+
+/// Lines in a bundle: some tenths of a second of work for ovs-vswitchd.
+const LINES: usize = 20_000;
+/// Units rendered for one bundle, should there be little to write for them.
+const UNITS: usize = 50_000;
+/// Octets in a bundle; flood lists are long lines.
+const OCTETS: usize = 16 * 1024 * 1024;
+/// So many bundles may be refused while the culprits are sought; after that, what is left waits as a whole.
+const REFUSALS: u32 = 512;
+
+/// What a unit comes to, and which of the bundle's lines are its.
+struct Planned {
+    unit: Unit,
+    /// Its flows, once the bundle is in.
+    flows: Packed,
+    deletes: std::ops::Range<usize>,
+    adds: std::ops::Range<usize>,
+}
+
+/// What goes out at once. Flows go before others come: one may take the other's place.
+#[derive(Default)]
+struct Bundle {
+    units: Vec<Planned>,
+    deletes: String,
+    delete_lines: usize,
+    adds: String,
+    add_lines: usize,
+}
+
+impl Bundle {
+    const fn lines(&self) -> usize {
+        self.delete_lines + self.add_lines
+    }
+
+    const fn is_full(&self) -> bool {
+        let octets = self.deletes.len() + self.adds.len();
+        self.lines() >= LINES || octets >= OCTETS || self.units.len() >= UNITS
+    }
+
+    fn text(&mut self) -> String {
+        let mut text = std::mem::take(&mut self.deletes);
+        text.push_str(&self.adds);
+        text
+    }
+
+    /// Whose line is it?
+    fn unit_at(&self, line: usize) -> Option<usize> {
+        self.units.iter().position(|planned| match line.checked_sub(self.delete_lines) {
+            None => planned.deletes.contains(&line),
+            Some(line) => planned.adds.contains(&line),
+        })
+    }
+}
+
+impl Switch {
+    /// Sends out one bundle, if there is anything to do.
+    pub(super) fn write(&mut self, now: Time, out: &mut Vec<Output>) {
+        match self.pieces.pop() {
+            Some(Piece::Strays(lines)) => self.write_strays(lines, now, out),
+            Some(Piece::Units(units)) => {
+                let mut bundle = Bundle::default();
+                for unit in units {
+                    self.plan(unit, &mut bundle);
+                }
+                self.send(bundle, now, out);
+            }
+            None => {
+                self.refused = 0;
+                let mut bundle = Bundle::default();
+                while !bundle.is_full()
+                    && let Some(unit) = self.dirty.pop_first()
+                {
+                    self.plan(unit, &mut bundle);
+                }
+                self.send(bundle, now, out);
+                if self.dirty.is_empty() {
+                    self.tell_conflicts(out);
+                }
+            }
+        }
+    }
+
+    /// Adds to a bundle what makes a unit what it should be.
+    fn plan(&mut self, unit: Unit, bundle: &mut Bundle) {
+        let wanted = self.render(&unit);
+        let (deletes, adds) = (bundle.delete_lines, bundle.add_lines);
+        let mut flows = Packed::default();
+        let mut blocked = 0;
+        let ids: Vec<FlowId> = wanted.iter().map(Flow::id).collect();
+        let stands: Vec<(FlowId, u64)> =
+            self.installed.get(&unit).map(|stands| (stands.id(), stands.digest)).collect();
+        for (flow, id) in wanted.iter().zip(&ids) {
+            let digest = flow.digest();
+            if stands.contains(&(*id, digest)) {
+                flows.push(&Stands::of(flow));
+                continue;
+            }
+            if self.foreign.contains(id) {
+                blocked += 1;
+                self.blocks(flow);
+                continue;
+            }
+            if let Some(left) = self.left.get(id) {
+                if left.digest != digest && self.waits(&unit, flow, left.actions) {
+                    continue;
+                }
+                if self.left.remove(id).is_some_and(|left| left.digest == digest) {
+                    flows.push(&Stands::of(flow));
+                    continue;
+                }
+            }
+            flow.write_add(&mut bundle.adds);
+            bundle.add_lines += 1;
+            flows.push(&Stands::of(flow));
+        }
+        for stands in self.installed.get(&unit) {
+            let id = stands.id();
+            if !ids.contains(&id) && !self.belongs_to_another(&unit, id) {
+                stands.write_delete(&mut bundle.deletes);
+                bundle.delete_lines += 1;
+            }
+        }
+        if blocked > 0 {
+            self.blocked.insert(unit.clone(), blocked);
+        } else if !self.blocked.is_empty() {
+            self.blocked.remove(&unit);
+        }
+        let (deletes, adds) = (deletes..bundle.delete_lines, adds..bundle.add_lines);
+        bundle.units.push(Planned { unit, flows, deletes, adds });
+    }
+
+    /// After a restart, flood lists fill up one by one. What an earlier run knew of them is more, and stays until all
+    /// has been heard again.
+    fn waits(&self, unit: &Unit, flow: &Flow, left: u32) -> bool {
+        let list = matches!(unit, Unit::Vni(_) | Unit::Tunnels(..) | Unit::Locals(..));
+        list && !self.pipeline.intent().settled() && flow.actions.len() < left as usize
+    }
+
+    /// A client may take the place of another (the same port and tag), whose flows are then its own: they are not
+    /// removed if it came first.
+    fn belongs_to_another(&self, unit: &Unit, id: FlowId) -> bool {
+        let Unit::Client(name) = unit else { return false };
+        self.owners.get(&id).is_some_and(|owner| owner != name)
+    }
+
+    /// These, and no others, are believed to be the flows of this unit now.
+    pub(super) fn set_installed(&mut self, unit: &Unit, flows: Packed) {
+        if let Unit::Client(name) = unit {
+            for stands in self.installed.get(unit) {
+                let id = stands.id();
+                if self.owners.get(&id) == Some(name) {
+                    self.owners.remove(&id);
+                }
+            }
+            self.owners.extend(flows.iter().map(|stands| (stands.id(), name.clone())));
+        }
+        self.installed.set(unit, flows);
+    }
+
+    fn send(&mut self, mut bundle: Bundle, now: Time, out: &mut Vec<Output>) {
+        if bundle.units.is_empty() {
+            return;
+        }
+        if bundle.lines() > 0 {
+            let text = bundle.text();
+            if let Err(failure) = self.tools.bundle(&text) {
+                return self.refused(bundle, &text, failure, now, out);
+            }
+        }
+        for planned in bundle.units {
+            if !self.failing.is_empty() {
+                self.failing.remove(&planned.unit);
+            }
+            self.set_installed(&planned.unit, planned.flows);
+        }
+    }
+
+    fn refused(
+        &mut self,
+        mut bundle: Bundle,
+        text: &str,
+        failure: Failure,
+        now: Time,
+        out: &mut Vec<Output>,
+    ) {
+        let line = match failure.cause {
+            Cause::Refused(line) => line,
+            Cause::Away => {
+                self.dirty.extend(bundle.units.into_iter().map(|planned| planned.unit));
+                return self.lost(failure, now, out);
+            }
+        };
+        self.refused += 1;
+        let culprit = line.and_then(|line| bundle.unit_at(line));
+        if let Some(index) = culprit {
+            let culprit = bundle.units.swap_remove(index);
+            let shown = line.and_then(|line| text.lines().nth(line)).unwrap_or_default();
+            self.quarantine(culprit.unit, shown, failure.error, now, out);
+            self.pieces.push(Piece::Units(bundle.units.into_iter().map(|p| p.unit).collect()));
+            return;
+        }
+        if bundle.units.len() == 1 || self.refused > REFUSALS {
+            let shown = text.lines().next().unwrap_or_default();
+            for (index, planned) in bundle.units.into_iter().enumerate() {
+                if index == 0 {
+                    self.quarantine(planned.unit, shown, failure.error.clone(), now, out);
+                } else {
+                    self.fail(planned.unit, &failure.error, now);
+                }
+            }
+            return;
+        }
+        let mut units: Vec<Unit> = bundle.units.into_iter().map(|planned| planned.unit).collect();
+        let half = units.split_off(units.len() / 2);
+        self.pieces.push(Piece::Units(half));
+        self.pieces.push(Piece::Units(units));
+    }
+
+    /// Sets a unit aside for a while, and says why if that is new.
+    fn quarantine(&mut self, unit: Unit, line: &str, error: Error, now: Time, out: &mut Vec<Output>) {
+        let line: String = line.chars().take(300).collect();
+        let error = Error { action: format!("flow refused ({line})"), ..error };
+        if self.fail(unit, &error, now) {
+            self.failed(error, 0, out);
+        } else {
+            self.last_error = Some(error.to_string());
+        }
+    }
+
+    /// It is tried again later. True if this was not said of it before.
+    fn fail(&mut self, unit: Unit, error: &Error, now: Time) -> bool {
+        let retry = self.failing.entry(unit).or_default();
+        let news = retry.said != error.reason;
+        retry.said.clone_from(&error.reason);
+        retry.at = now + backoff(RETRY_MIN, RETRY_MAX, retry.attempts);
+        retry.attempts += 1;
+        news
+    }
+
+    /// Takes out flows that no unit knows.
+    fn write_strays(&mut self, mut lines: Vec<String>, now: Time, out: &mut Vec<Output>) {
+        let text = lines.concat();
+        match self.tools.bundle(&text) {
+            Ok(()) => {}
+            Err(Failure { cause: Cause::Away, error }) => {
+                self.lost(Failure { cause: Cause::Away, error }, now, out);
+            }
+            Err(Failure { error, .. }) => {
+                self.refused += 1;
+                if lines.len() == 1 || self.refused > REFUSALS {
+                    // It stays, and is found again by the next comparison.
+                    return self.failed(error, lines.len() - 1, out);
+                }
+                let half = lines.split_off(lines.len() / 2);
+                self.pieces.push(Piece::Strays(half));
+                self.pieces.push(Piece::Strays(lines));
+            }
+        }
+    }
+
+    /// Lines that take out flows no unit knows, to be written before anything else.
+    pub(super) fn push_strays(&mut self, mut lines: Vec<String>) {
+        while !lines.is_empty() {
+            let rest = lines.split_off(lines.len().min(LINES));
+            self.pieces.push(Piece::Strays(std::mem::replace(&mut lines, rest)));
+        }
+    }
+
+    fn blocks(&mut self, flow: &Flow) {
+        if self.blocking.is_none() {
+            self.blocking = Some(Stands::of(flow).to_string());
+        }
+    }
+
+    /// Tells of flows that foreign ones stand in the way of, once.
+    fn tell_conflicts(&mut self, out: &mut Vec<Output>) {
+        let count: usize = self.blocked.values().sum();
+        let Some(example) = self.blocking.take().filter(|_| count > 0) else {
+            if count == 0 {
+                self.conflict = None;
+            }
+            return;
+        };
+        let bridge = &self.config.bridge;
+        let error = Error::new(
+            ErrorKind::Conflict,
+            format!("install flow {example}"),
+            format!(
+                "somebody else's flow with the same match stands there, and is left alone: if it is not needed, \
+                 remove it with: ovs-ofctl -O OpenFlow13 --strict del-flows {bridge} '{example}'"
+            ),
+        );
+        let text = format!("{count} {error}");
+        if self.conflict.as_ref() != Some(&text) {
+            self.conflict = Some(text);
+            self.last_error = Some(error.to_string());
+            out.push(Output::Event(Event::Failed { error, more: count - 1 }));
+        }
+    }
+}
