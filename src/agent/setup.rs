@@ -17,6 +17,11 @@ pub(super) fn core_config(config: &Config) -> CoreConfig {
         vtep: config.vtep(),
         neighbours: config.bgp.neighbors.iter().map(|n| neighbour(config, n)).collect(),
         dynamic: config.bgp.dynamic_neighbors.iter().map(|d| dynamic(config, d)).collect(),
+        vxlan_port: config.dataplane.vxlan_port(),
+        router_mac: match &config.dataplane {
+            config::Dataplane::Ovs(ovs) => Some(ovs.router_mac),
+            config::Dataplane::Kernel(_) | config::Dataplane::None { .. } => None,
+        },
         mac_vrfs: config.l2vnis.iter().map(|v| mac_vrf(config, v)).collect(),
         duplicate_macs: config.duplicate_macs,
     }

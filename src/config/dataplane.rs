@@ -9,6 +9,7 @@ use types::{MacAddr, Vni};
 use super::parse::{MAX_INTERFACE_NAME, interface_name, is_host, or};
 use super::read::{Section, Value};
 use super::{Clients, Datapath, Dataplane, Kernel, OnExit, Ovs, VXLAN_PORT};
+use crate::evpn::default_router_mac;
 
 /// The MAC that routed clients see as their gateway, on every node: that of a virtual router in VRRP's range
 /// (RFC 9135 §4.1, RFC 5798 §7.3), which nobody else bears on a client's link.
@@ -205,19 +206,6 @@ pub(super) fn clients(
     }
     s.finish();
     Some(Clients { dir: config_dir.join(dir?) })
-}
-
-/// The router MAC of a node that was not given one (RFC 9135 §5.1 wants it unique): 02:e5 and the octets of an IPv4
-/// VTEP, or of a hash (FNV-1a) of an IPv6 one. It must never change: other nodes hold it in their flows.
-pub fn default_router_mac(vtep: IpAddr) -> MacAddr {
-    let [a, b, c, d] = match vtep {
-        IpAddr::V4(v4) => v4.octets(),
-        IpAddr::V6(v6) => {
-            let fnv = |hash: u32, octet: u8| (hash ^ u32::from(octet)).wrapping_mul(0x0100_0193);
-            v6.octets().into_iter().fold(0x811c_9dc5, fnv).to_be_bytes()
-        }
-    };
-    MacAddr([0x02, 0xe5, a, b, c, d])
 }
 
 fn host_mac(value: &Value<'_>) -> Option<MacAddr> {

@@ -30,7 +30,6 @@ use bgp::wire::rd::Rd;
 use ipnet::IpNet;
 use types::{MacAddr, Vni};
 
-pub use dataplane::default_router_mac;
 pub(crate) use error::io_text;
 pub use error::{ConfigErrors, Problem};
 pub(crate) use parse::{check_interface_name, is_host};

@@ -20,6 +20,8 @@ pub enum Kind {
     Route,
     /// MAC addresses: moves, duplicates, conflicts.
     Mac,
+    /// Clients: up, down, files that cannot be used.
+    Client,
     /// The dataplane: writes that failed, repairs.
     Dataplane,
     /// Configuration and the process itself.
@@ -32,6 +34,7 @@ impl fmt::Display for Kind {
             Self::Session => "session",
             Self::Route => "route",
             Self::Mac => "mac",
+            Self::Client => "client",
             Self::Dataplane => "dataplane",
             Self::Agent => "agent",
         })

@@ -21,9 +21,11 @@ use bgp::session::{self, ConnId, Session};
 use bgp::wire::notification::cease;
 use bytes::Bytes;
 use dataplane::intent::{Change, Local};
-use types::Time;
+use types::{MacAddr, Time};
 
-use crate::evpn::{DuplicateDetection, Evpn, EvpnConfig, MacVrfConfig};
+use crate::evpn::{
+    ClientConfig, ClientView, ConfigError, Configured, DuplicateDetection, Evpn, EvpnConfig, MacVrfConfig,
+};
 use crate::speaker::socket::SocketOptions;
 use events::{About, EventLog, Kind, Level};
 use neighbour::{DynamicConfig, Neighbour, NeighbourConfig, NeighbourId};
@@ -47,6 +49,10 @@ pub struct CoreConfig {
     pub neighbours: Vec<NeighbourConfig>,
     /// Neighbours by range.
     pub dynamic: Vec<DynamicConfig>,
+    /// UDP port of VXLAN, for VNIs that only clients name.
+    pub vxlan_port: u16,
+    /// What packets that we are to route come for; `None`: made from the VTEP address.
+    pub router_mac: Option<MacAddr>,
     /// L2 VNIs.
     pub mac_vrfs: Vec<MacVrfConfig>,
     /// When a MAC that keeps moving is a duplicate.
@@ -179,7 +185,13 @@ impl Core {
             cluster_id: config.cluster_id,
         });
         let importer = rib.subscribe();
-        let evpn = Evpn::new(EvpnConfig { asn: config.asn, router_id: config.router_id, vtep: config.vtep });
+        let evpn = Evpn::new(EvpnConfig {
+            asn: config.asn,
+            router_id: config.router_id,
+            vtep: config.vtep,
+            vxlan_port: config.vxlan_port,
+            router_mac: config.router_mac,
+        });
         let mut core = Self {
             neighbours: BTreeMap::new(),
             by_address: HashMap::new(),
@@ -229,6 +241,8 @@ impl Core {
             ("router.router-id", config.router_id != have.router_id),
             ("bgp.cluster-id", config.cluster_id != have.cluster_id),
             ("dataplane.vtep", config.vtep != have.vtep),
+            ("dataplane.vxlan-port", config.vxlan_port != have.vxlan_port),
+            ("dataplane.router-mac", config.router_mac != have.router_mac),
         ];
         fixed.iter().find(|(_, differs)| *differs).map_or(Ok(()), |(key, _)| Err(NeedsRestart(key)))
     }
@@ -250,15 +264,32 @@ impl Core {
         &self.log
     }
 
-    fn apply(&mut self, config: CoreConfig, now: Time, out: &mut Vec<Output>) {
-        self.evpn.set_duplicate_detection(config.duplicate_macs);
-        match self.evpn.configure(config.mac_vrfs.clone(), now) {
+    /// Takes the clients there shall be, each with a name of its own: those not among them go, those that do not
+    /// change are not touched. Independent of [`Core::reconfigure`].
+    pub fn set_clients(&mut self, clients: Vec<ClientConfig>, now: Time, out: &mut Vec<Output>) {
+        let configured = self.evpn.set_clients(clients, now);
+        self.configured(configured, now, out);
+    }
+
+    /// The clients, in order of name, and how each stands.
+    pub fn clients(&self) -> impl Iterator<Item = ClientView<'_>> {
+        self.evpn.clients()
+    }
+
+    fn configured(&mut self, configured: Result<Configured, ConfigError>, now: Time, out: &mut Vec<Output>) {
+        match configured {
             Ok(configured) if configured.needs_replay => self.rib.replay(self.importer),
             Ok(_) => {}
-            // The configuration file's checks are stricter; this is for callers that skipped them.
+            // The checks of configuration and client files are stricter; this is for callers that skipped them.
             Err(error) => self.log.push(now, Kind::Agent, Level::Warn, About::default(), error.to_string()),
         }
         self.drain_evpn(now, out);
+    }
+
+    fn apply(&mut self, config: CoreConfig, now: Time, out: &mut Vec<Output>) {
+        self.evpn.set_duplicate_detection(config.duplicate_macs);
+        let configured = self.evpn.configure(config.mac_vrfs.clone(), now);
+        self.configured(configured, now, out);
         let stay: Vec<IpAddr> = config.neighbours.iter().map(|n| n.address).collect();
         let go: Vec<NeighbourId> = self
             .neighbours

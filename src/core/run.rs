@@ -12,7 +12,7 @@ use types::{MacAddr, Time, Vni};
 use super::events::{About, Kind, Level};
 use super::neighbour::{NeighbourConfig, NeighbourId, Up};
 use super::{Core, Input, Output, Settling};
-use crate::evpn::{self, ManualError, ManualRoute};
+use crate::evpn::{self, EventKind, ManualError, ManualRoute};
 use crate::speaker::socket::SocketOptions;
 
 /// Octets handed to a connection and not yet in the kernel above which it gets no more routes.
@@ -388,12 +388,17 @@ impl Core {
                 }
                 evpn::Output::Dataplane(change) => out.push(Output::Dataplane(change)),
                 evpn::Output::Event(event) => {
-                    let level = match event.kind {
-                        _ if event.is_alert() => Level::Warn,
-                        evpn::EventKind::Learned(..) | evpn::EventKind::Gone(..) => Level::Debug,
-                        _ => Level::Info,
+                    let (kind, level) = match event.kind {
+                        _ if event.is_alert() => (Kind::Mac, Level::Warn),
+                        EventKind::Learned(..) | EventKind::Gone(..) => (Kind::Mac, Level::Debug),
+                        EventKind::PrefixLearned(..) | EventKind::PrefixGone(_) => {
+                            (Kind::Route, Level::Debug)
+                        }
+                        EventKind::ClientUp(..) => (Kind::Client, Level::Info),
+                        EventKind::ClientDown(..) => (Kind::Client, Level::Warn),
+                        _ => (Kind::Mac, Level::Info),
                     };
-                    self.log.push(now, Kind::Mac, level, About::from(&event), event);
+                    self.log.push(now, kind, level, About::from(&event), event);
                 }
             }
         }

@@ -37,6 +37,8 @@ fn config() -> CoreConfig {
         vtep: None,
         neighbours: Vec::new(),
         dynamic: vec![DynamicConfig { range: "10.0.0.0/24".parse().unwrap(), max_peers: 2, template }],
+        vxlan_port: 4789,
+        router_mac: None,
         mac_vrfs: Vec::new(),
         duplicate_macs: DuplicateDetection::default(),
     }

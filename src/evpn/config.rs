@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bgp::wire::{Rd, RouteTarget};
 use dataplane::intent;
-use types::Vni;
+use types::{MacAddr, Vni};
 
 use super::target::ImportRt;
 
@@ -18,6 +18,42 @@ pub struct EvpnConfig {
     pub router_id: Ipv4Addr,
     /// Our VTEP address. Without one nothing is imported and nothing announced by itself.
     pub vtep: Option<IpAddr>,
+    /// UDP port of VXLAN, for VNIs that only clients name.
+    pub vxlan_port: u16,
+    /// The router MAC of our VRFs; `None`: see [`default_router_mac`].
+    pub router_mac: Option<MacAddr>,
+}
+
+impl EvpnConfig {
+    /// What our prefixes carry as Router's MAC, and what is routed here when it arrives for it.
+    pub(super) fn router_mac(&self) -> MacAddr {
+        self.router_mac.or_else(|| self.vtep.map(default_router_mac)).unwrap_or(MacAddr::ZERO)
+    }
+}
+
+/// The router MAC of a VTEP that was given none: 02:e5 and the four octets of an IPv4 address, 46 well-mixed bits of an
+/// IPv6 address. The same after each restart, so that what others have installed stays right.
+pub fn default_router_mac(vtep: IpAddr) -> MacAddr {
+    match vtep {
+        IpAddr::V4(v4) => {
+            let [a, b, c, d] = v4.octets();
+            MacAddr([0x02, 0xe5, a, b, c, d])
+        }
+        IpAddr::V6(v6) => {
+            // The finaliser of SplitMix64, once for each half.
+            let mix = |mut z: u64| {
+                z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+                z ^ (z >> 31)
+            };
+            let bits = v6.to_bits();
+            let (high, low) = ((bits >> 64) as u64, bits as u64);
+            let [first, rest @ .., _, _] = mix(mix(high ^ 0x6576_706e_6421_2121) ^ low).to_be_bytes();
+            let [b, c, d, e, f] = rest;
+            // Locally administered, not a group.
+            MacAddr([first & 0xfc | 0x02, b, c, d, e, f])
+        }
+    }
 }
 
 /// One L2 VNI: a MAC-VRF with VLAN-based service (RFC 7432 §6.1).
@@ -25,7 +61,7 @@ pub struct EvpnConfig {
 pub struct MacVrfConfig {
     /// The VNI; not 0.
     pub vni: Vni,
-    /// The route distinguisher; `None`: see [`super::rd`].
+    /// The route distinguisher; `None`: an automatic one, see [`super::rd`].
     pub rd: Option<Rd>,
     /// Routes with any of these are taken; empty means [`ImportRt::Auto`].
     pub import_rt: Vec<ImportRt>,
@@ -114,4 +150,21 @@ pub enum ConfigError {
 pub struct Configured {
     /// VNIs or import route targets are new: hand every route of the Loc-RIB to [`super::Evpn::route`] once more.
     pub needs_replay: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn router_macs_are_of_one_node() {
+        let mac = |ip: &str| default_router_mac(ip.parse().unwrap());
+        assert_eq!(mac("10.0.0.101").to_string(), "02:e5:0a:00:00:65");
+        let many: std::collections::BTreeSet<_> = (0..10_000)
+            .map(|n| mac(&format!("2001:db8:{:x}::{:x}", n / 100, n % 100)))
+            .inspect(|mac| assert!(mac.is_host() && mac.0[0] & 2 == 2))
+            .collect();
+        assert_eq!(many.len(), 10_000);
+        assert_eq!(mac("2001:db8::1"), mac("2001:db8:0::1"), "a function of the address alone");
+    }
 }

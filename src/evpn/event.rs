@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bgp::wire::{Attributes, NlriBody, RouteKey};
 use dataplane::intent::Change;
+use ipnet::IpNet;
 use types::{MacAddr, Vni};
 
 /// One thing to be done; drain them in order after every call ([`super::Evpn::poll_output`]).
@@ -71,6 +73,14 @@ pub enum EventKind {
     FloodAdded(IpAddr),
     /// It is no longer.
     FloodRemoved(IpAddr),
+    /// A prefix is behind another VTEP, the first of so many.
+    PrefixLearned(IpNet, IpAddr, usize),
+    /// It is no longer.
+    PrefixGone(IpNet),
+    /// A client's port is there.
+    ClientUp(Arc<str>, Arc<str>),
+    /// It is not, and why.
+    ClientDown(Arc<str>, Box<str>),
 }
 
 impl Event {
@@ -96,7 +106,12 @@ impl Event {
             | EventKind::StaticElsewhere(mac, ..)
             | EventKind::StaticTwice(mac, _)
             | EventKind::SequenceExhausted(mac) => Some(mac),
-            EventKind::FloodAdded(_) | EventKind::FloodRemoved(_) => None,
+            EventKind::FloodAdded(_)
+            | EventKind::FloodRemoved(_)
+            | EventKind::PrefixLearned(..)
+            | EventKind::PrefixGone(_)
+            | EventKind::ClientUp(..)
+            | EventKind::ClientDown(..) => None,
         }
     }
 }
@@ -127,6 +142,13 @@ impl fmt::Display for Event {
             }
             EventKind::FloodAdded(vtep) => write!(f, "flooding to {vtep}"),
             EventKind::FloodRemoved(vtep) => write!(f, "flooding to {vtep} no longer"),
+            EventKind::PrefixLearned(prefix, vtep, 1) => write!(f, "{prefix} is behind {vtep}"),
+            EventKind::PrefixLearned(prefix, vtep, n) => {
+                write!(f, "{prefix} is behind {vtep} and {} more", n - 1)
+            }
+            EventKind::PrefixGone(prefix) => write!(f, "{prefix} is behind no VTEP any more"),
+            EventKind::ClientUp(name, interface) => write!(f, "client {name} is up at {interface}"),
+            EventKind::ClientDown(name, reason) => write!(f, "client {name} is down: {reason}"),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use bgp::wire::Esi;
 use bgp::wire::attr::{Pmsi, PmsiTunnel};
 use types::{MacAddr, Vni};
 
@@ -35,10 +36,24 @@ pub enum Reject {
     NotIngressReplication,
     /// The route names an Ethernet segment that this next hop did not announce (RFC 7432 §9.2.1).
     NoEthernetAd,
+    /// Prefix with an Ethernet segment as overlay index (RFC 9136 §4.3), which we do not resolve.
+    SegmentIndex,
+    /// Prefix with a gateway address as overlay index (RFC 9136 §4.1), which we do not resolve.
+    GatewayIndex,
+    /// Prefix without a VNI: its Router's MAC is the overlay index (RFC 9136 §3.2), which we do not resolve.
+    MacIndex,
+    /// No Router's MAC: nothing to send an Ethernet frame to.
+    NoRouterMac,
+    /// Its Router's MAC is a group address.
+    BadRouterMac,
+    /// Its Router's MAC is ours.
+    OwnRouterMac,
+    /// Type 2 with the target of a VRF, but without a second label: not to be routed to.
+    NotSymmetric,
 }
 
 impl Reject {
-    /// As it is stored: four bits, 0 for none.
+    /// As those of MACs and floods are stored: four bits, 0 for none.
     pub(super) const fn from_code(code: u8) -> Option<Self> {
         Some(match code {
             1 => Self::NotVxlan,
@@ -73,6 +88,19 @@ impl fmt::Display for Reject {
             Self::NoEthernetAd => {
                 "its next hop did not announce its Ethernet segment (no type 1 per-ES route)"
             }
+            Self::SegmentIndex => {
+                "it leads to an Ethernet segment (overlay index), which is not resolved here: announce it \
+                 interface-less"
+            }
+            Self::GatewayIndex => {
+                "it leads to a gateway address (overlay index), which is not resolved here: announce it \
+                 interface-less"
+            }
+            Self::MacIndex => "its label has no VNI",
+            Self::NoRouterMac => "it has no Router's MAC to send to",
+            Self::BadRouterMac => "its Router's MAC is not a router's: a group address or all zeros",
+            Self::OwnRouterMac => "its Router's MAC is our own: two nodes have the same",
+            Self::NotSymmetric => "it has no second label (symmetric IRB)",
         })
     }
 }
@@ -117,6 +145,22 @@ pub(super) fn host(mac: MacAddr, ip: Option<IpAddr>) -> Option<Reject> {
         Some(Reject::NotHostIp)
     } else {
         None
+    }
+}
+
+/// A prefix leads to its next hop itself, not to an overlay index that another route has to resolve (RFC 9136 §3.2).
+pub(super) fn interface_less(esi: Esi, gateway: Option<IpAddr>) -> Option<Reject> {
+    if esi.is_zero() { gateway.is_some().then_some(Reject::GatewayIndex) } else { Some(Reject::SegmentIndex) }
+}
+
+/// The router that packets in a VNI go to.
+pub(super) fn router_mac(label: Vni, theirs: Option<MacAddr>, ours: MacAddr) -> Result<MacAddr, Reject> {
+    match theirs {
+        None => Err(Reject::NoRouterMac),
+        Some(mac) if !mac.is_host() => Err(Reject::BadRouterMac),
+        Some(mac) if mac == ours => Err(Reject::OwnRouterMac),
+        Some(_) if label == Vni::ZERO => Err(Reject::MacIndex),
+        Some(mac) => Ok(mac),
     }
 }
 

@@ -164,6 +164,15 @@ impl MacVrf {
         self.sync_mac(cx, mac);
     }
 
+    /// The bridge knows a MAC no longer: to a client that is up, that is nothing.
+    pub(super) fn mac_aged(&mut self, cx: &mut Cx<'_>, mac: MacAddr) {
+        match self.client_port(mac) {
+            Some(port) if self.claims.contains_key(&mac) => self.mac_seen(cx, mac, &port, false),
+            Some(_) => {}
+            None => self.mac_gone(cx, mac),
+        }
+    }
+
     /// A MAC is on no local port any more.
     pub(super) fn mac_gone(&mut self, cx: &mut Cx<'_>, mac: MacAddr) {
         self.withdraw_mac(cx, mac);

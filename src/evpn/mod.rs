@@ -1,31 +1,39 @@
-//! EVPN proper: routes to what the dataplane should forward, and local MACs to routes (RFC 7432, 8365, 9047). Pure:
-//! no IO, no clock.
+//! EVPN proper: routes to what the dataplane should forward, local MACs and clients to routes (RFC 7432, 8365, 9047,
+//! 9135, 9136). Pure: no IO, no clock.
 //!
 //! ```text
 //!  Loc-RIB changes ─ route() ─►  target: which VNIs?  ─►  judge: usable?  ─►  vrf: MACs, neighbours, flood list
-//!                                                                               │ contest (local)
+//!                                                                 │             │ contest (local)
+//!                                                                 └──────────►  ipvrf: prefixes
 //!  dataplane       ─ local() ─────────────────────────────────────────────►  local: claims, mobility
+//!  client files    ─ set_clients() ─►  shape: which VNIs and VRFs?  ─►  client: MACs and prefixes of clients
 //!                                                                               ▼
 //!  poll_output() ◄── Originate / Withdraw ◄── originate          Dataplane(Change), Event
 //! ```
 //!
 //! - [`config`]: what it is told; [`rd`]: route distinguishers; [`target`]: route targets
 //! - [`judge`]: which routes can be used and why others cannot
-//! - [`originate`]: routes of our own and by hand; [`event`]: what comes out; [`view`]: what people see
+//! - [`manual`]: routes by hand; [`event`]: what comes out; [`view`]: what people see
 //!
 //! Best path per NLRI is the RIB's business; here the choice is per (VNI, MAC), over routes with different keys. The
 //! rules are told in `docs/evpn.md`.
 
+mod client;
 pub mod config;
 mod dests;
 mod endpoint;
 pub mod event;
 mod few;
+mod ipvrf;
 pub mod judge;
 mod local;
 mod mac;
-pub mod originate;
+pub mod manual;
+mod originate;
+mod path;
+mod pool;
 pub mod rd;
+mod shape;
 pub mod target;
 pub mod view;
 mod vrf;
@@ -33,28 +41,38 @@ mod vrf;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use bgp::wire::{Attributes, Esi, NlriBody, Rd, RouteKey};
-use dataplane::intent::{Change, L2Vni, Local};
+use bgp::wire::{Attributes, Esi, NlriBody, RouteKey};
+use dataplane::intent::{Change, Local};
 use foldhash::fast::RandomState;
+use ipnet::IpNet;
 use types::{MacAddr, Time, Vni};
 
-pub use config::{ClientConfig, ConfigError, Configured, DuplicateDetection, EvpnConfig, MacVrfConfig};
+pub use client::ClientView;
+pub use config::{
+    ClientConfig, ConfigError, Configured, DuplicateDetection, EvpnConfig, MacVrfConfig, default_router_mac,
+};
 pub use event::{Event, EventKind, Output, Place};
 pub use judge::Reject;
-pub use originate::{ManualError, ManualKind, ManualRoute};
+pub use manual::{ManualError, ManualKind, ManualRoute};
 pub use target::{ImportRt, auto_export};
-pub use view::{CandidateView, Counters, MacSource, MacStory, MacView, Standing, VniView};
+pub use view::{
+    CandidateView, Counters, MacSource, MacStory, MacView, PathStanding, PathView, PrefixStory, Standing,
+    VniView,
+};
 
 use dests::Dests;
 use endpoint::Endpoints;
 use event::Outputs;
+use ipvrf::IpVrf;
 use judge::wire_vni;
 use mac::Candidate;
+use path::{Rank, RemoteHop, Way};
 use target::{Facts, Imports};
-use vrf::{Cx, Imet, MacVrf};
+use vrf::{Imet, MacVrf};
 
 /// Keys come from peers: the hash is seeded. What is said must not depend on it: iterate in order before saying things.
 type Map<K, V> = HashMap<K, V, RandomState>;
@@ -72,11 +90,13 @@ pub struct Route<'a> {
     pub local: bool,
 }
 
-/// What a VNI makes of a route that its import targets take.
+/// What a VNI or VRF makes of a route that its import targets take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// The VNI.
     pub vni: Vni,
+    /// It is that of a VRF.
+    pub routed: bool,
     /// Why it cannot be used there; `None`: it can.
     pub reject: Option<Reject>,
 }
@@ -84,13 +104,21 @@ pub struct Verdict {
 /// Marks a type 1 route as the one per Ethernet segment (RFC 7432 §8.2.1).
 const PER_SEGMENT: u32 = u32::MAX;
 
+/// Slots are numbers of MAC-VRFs below this, and of IP-VRFs from here on.
+const FIRST_VRF: u32 = 1 << 30;
+
 /// The EVPN part of a node.
 #[derive(Debug)]
 pub struct Evpn {
     node: EvpnConfig,
     duplicates: DuplicateDetection,
+    /// The VNIs that are configured; clients add to them.
+    sections: Vec<MacVrfConfig>,
+    clients: BTreeMap<Arc<str>, client::Entry>,
     vrfs: Vec<Option<Box<MacVrf>>>,
     by_vni: Map<Vni, u32>,
+    ip_vrfs: Vec<Option<Box<IpVrf>>>,
+    by_vrf: Map<Vni, u32>,
     imports: Imports,
     dests: Dests,
     endpoints: Endpoints,
@@ -106,7 +134,7 @@ macro_rules! with_vrf {
     ($self:ident, $slot:expr, $now:expr, |$vrf:ident, $cx:ident| $do:expr) => {
         if let Some($vrf) = $self.vrfs.get_mut($slot as usize).and_then(Option::as_deref_mut) {
             #[allow(unused_mut)]
-            let mut $cx = Cx {
+            let mut $cx = $crate::evpn::vrf::Cx {
                 node: &$self.node,
                 duplicates: $self.duplicates,
                 endpoints: &mut $self.endpoints,
@@ -121,6 +149,7 @@ macro_rules! with_vrf {
         }
     };
 }
+use with_vrf;
 
 impl Evpn {
     /// A node without VNIs.
@@ -128,8 +157,12 @@ impl Evpn {
         Self {
             node,
             duplicates: DuplicateDetection::default(),
+            sections: Vec::new(),
+            clients: BTreeMap::new(),
             vrfs: Vec::new(),
             by_vni: Map::default(),
+            ip_vrfs: Vec::new(),
+            by_vrf: Map::default(),
             imports: Imports::default(),
             dests: Dests::default(),
             endpoints: Endpoints::default(),
@@ -145,152 +178,22 @@ impl Evpn {
         self.duplicates = duplicates;
     }
 
-    /// Takes the VNIs there shall be; those that do not change are not touched.
-    ///
-    /// When a replay is needed, have the RIB show its reader everything once more (`Rib::replay`), withdrawals that it
-    /// has not shown yet included.
-    ///
-    /// # Errors
-    /// The configuration cannot be; nothing was changed.
-    pub fn configure(&mut self, configs: Vec<MacVrfConfig>, now: Time) -> Result<Configured, ConfigError> {
-        let mut wanted = Map::default();
-        for (at, config) in configs.iter().enumerate() {
-            if config.vni == Vni::ZERO {
-                return Err(ConfigError::ZeroVni);
-            }
-            if wanted.insert(config.vni, at).is_some() {
-                return Err(ConfigError::DuplicateVni(config.vni));
-            }
-        }
-        let rds = rd::assign(self.node.router_id, configs.iter().map(|c| (c.vni, c.rd)))?;
-
-        let mut gone: Vec<_> = self.by_vni.keys().copied().filter(|vni| !wanted.contains_key(vni)).collect();
-        gone.sort_unstable();
-        for vni in gone {
-            self.remove_vni(vni, now);
-        }
-        // Before anything is announced: the distinguisher one VNI gives up may be the one another gets.
-        for slot in 0..self.vrfs.len() {
-            with_vrf!(self, slot, now, |vrf, cx| {
-                if vrf.rd != rds[&vrf.vni()] {
-                    vrf.withdraw_all(&mut cx);
-                }
-            });
-        }
-        let mut needs_replay = false;
-        for config in configs {
-            let rd = rds[&config.vni];
-            if let Some(&slot) = self.by_vni.get(&config.vni) {
-                needs_replay |= self.change_vni(slot, config, rd, now);
-            } else {
-                self.add_vni(config, rd);
-                needs_replay = true;
-            }
-        }
-        let vrfs = self.vrfs.iter().flatten();
-        self.imports.rebuild(vrfs.map(|v| (v.slot, v.vni(), &v.config.import_rt[..])));
-        if self.by_vni.is_empty() {
-            // Without VNIs no route is looked at; all come again when there is one.
-            self.dests = Dests::default();
-            self.endpoints = Endpoints::default();
-            self.segments = Map::default();
-            self.vrfs = Vec::new();
-        }
-        Ok(Configured { needs_replay })
-    }
-
-    fn add_vni(&mut self, config: MacVrfConfig, rd: Rd) {
-        let slot = self.vrfs.iter().position(Option::is_none).unwrap_or(self.vrfs.len());
-        if slot == self.vrfs.len() {
-            self.vrfs.push(None);
-        }
-        self.by_vni.insert(config.vni, slot as u32);
-        let export = self.export(&config);
-        let communities = originate::communities(&export);
-        self.put_vni(&config);
-        self.vrfs[slot] = Some(Box::new(MacVrf::new(slot as u32, config, rd, export, communities)));
-    }
-
-    fn export(&self, config: &MacVrfConfig) -> Vec<bgp::wire::RouteTarget> {
-        if config.export_rt.is_empty() {
-            vec![auto_export(self.node.asn, config.vni)]
-        } else {
-            config.export_rt.clone()
-        }
-    }
-
-    fn put_vni(&mut self, config: &MacVrfConfig) {
-        if let Some(vni) = self.l2vni(config) {
-            self.out.change(Change::PutVni(vni));
-        }
-    }
-
-    fn l2vni(&self, config: &MacVrfConfig) -> Option<L2Vni> {
-        Some(L2Vni {
-            vni: config.vni,
-            vtep: self.node.vtep?,
-            port: config.port,
-            interfaces: config.interfaces.clone(),
-            arp_suppression: config.arp_suppression,
-            vlan: config.vlan,
-        })
-    }
-
-    fn change_vni(&mut self, slot: u32, config: MacVrfConfig, rd: Rd, now: Time) -> bool {
-        let export = self.export(&config);
-        let new_vni = self.l2vni(&config);
-        let old = self.vrfs[slot as usize].as_deref().map(|v| v.config.clone());
-        if let Some(vni) = new_vni
-            && old.as_ref().and_then(|old| self.l2vni(old)).as_ref() != Some(&vni)
-        {
-            self.out.change(Change::PutVni(vni));
-        }
-        with_vrf!(self, slot, now, |vrf, cx| {
-            let old = std::mem::replace(&mut vrf.config, config);
-            let again = vrf.export != export;
-            if again {
-                vrf.communities = originate::communities(&export);
-                vrf.export = export;
-            }
-            if vrf.rd == rd && again {
-                vrf.announce_all_again(&mut cx);
-            }
-            vrf.rd = rd;
-            vrf.sync_all(&mut cx);
-            if old.flood != vrf.config.flood {
-                vrf.choose_floods(&mut cx);
-            }
-            old.import_rt != vrf.config.import_rt
-        })
-        .unwrap_or(false)
-    }
-
-    fn remove_vni(&mut self, vni: Vni, now: Time) {
-        let Some(slot) = self.by_vni.remove(&vni) else { return };
-        with_vrf!(self, slot, now, |vrf, cx| {
-            vrf.withdraw_all(&mut cx);
-            vrf.release(cx.endpoints);
-        });
-        self.vrfs[slot as usize] = None;
-        self.thaw.retain(|(_, s, _)| *s != slot);
-        if self.node.vtep.is_some() {
-            self.out.change(Change::DelVni(vni));
-        }
-    }
-
     /// The best route of a destination of the Loc-RIB is this now, or none. A destination keeps its number and its key
     /// until it was withdrawn here.
     #[inline]
     pub fn route(&mut self, dest: u32, key: &RouteKey, route: Option<Route<'_>>, now: Time) {
-        if self.by_vni.is_empty() {
+        if self.is_idle() {
             return;
         }
         let route = route.filter(|r| !r.local);
         match *key {
             RouteKey::EthernetAd { esi, tag: PER_SEGMENT, .. } => self.segment(dest, esi, route, now),
-            RouteKey::MacIp { .. } | RouteKey::Imet { .. } => {
+            RouteKey::MacIp { .. } | RouteKey::Imet { .. } | RouteKey::Prefix { .. } => {
                 let (slots, facts) = match route {
-                    Some(r) => self.imports.answer(r.attr_id, &r.attributes.ext_communities),
+                    Some(r) => {
+                        let (slots, facts) = self.imports.answer(r.attr_id, &r.attributes.ext_communities);
+                        (concerned(key, &r, slots), facts)
+                    }
                     None => (&[][..], Facts::default()),
                 };
                 if slots.is_empty() && !self.dests.is_imported(dest) {
@@ -319,6 +222,13 @@ impl Evpn {
         if !self.dests.is_only_in(dest, slots) {
             for slot in self.dests.slots(dest) {
                 if slots.binary_search(&slot).is_err() {
+                    if slot >= FIRST_VRF {
+                        let vrf = self.ip_vrfs.get_mut((slot - FIRST_VRF) as usize);
+                        if let (Some(Some(vrf)), Some(prefix)) = (vrf, destination(key)) {
+                            vrf.remove_path(&mut self.out, prefix, dest);
+                        }
+                        continue;
+                    }
                     with_vrf!(self, slot, now, |vrf, cx| match *key {
                         RouteKey::MacIp { mac, .. } => vrf.remove_candidate(&mut cx, mac, dest),
                         _ => vrf.remove_imet(&mut cx, dest),
@@ -329,6 +239,10 @@ impl Evpn {
         }
         let Some(route) = route else { return };
         for &slot in slots {
+            if slot >= FIRST_VRF {
+                self.import_prefix(dest, key, &route, slot, facts);
+                continue;
+            }
             with_vrf!(self, slot, now, |vrf, cx| match *key {
                 RouteKey::MacIp { tag, mac, ip, .. } => {
                     let reject = Self::judge_mac(cx.node, vrf.vni(), tag, mac, ip, &route, facts);
@@ -349,6 +263,41 @@ impl Evpn {
                 _ => {}
             });
         }
+    }
+
+    fn import_prefix(&mut self, dest: u32, key: &RouteKey, route: &Route<'_>, slot: u32, facts: Facts) {
+        let Some(prefix) = destination(key) else { return };
+        let at = (slot - FIRST_VRF) as usize;
+        let Some(vrf) = self.ip_vrfs.get_mut(at).and_then(Option::as_deref_mut) else { return };
+        if let Ok(hop) = Self::judge_prefix(&self.node, key, route, facts) {
+            let mobility = matches!(key, RouteKey::MacIp { .. });
+            let rank = Rank::new(route.attributes, facts, mobility);
+            vrf.put_path(&mut self.out, prefix, dest, Way { rank, hop });
+        } else {
+            self.counters.rejected += 1;
+            vrf.remove_path(&mut self.out, prefix, dest);
+        }
+    }
+
+    /// Where a VRF sends the packets of a prefix by this route.
+    fn judge_prefix(
+        node: &EvpnConfig,
+        key: &RouteKey,
+        route: &Route<'_>,
+        facts: Facts,
+    ) -> Result<RemoteHop, Reject> {
+        let vtep = route.attributes.next_hop;
+        let body = route.body;
+        let label = match *key {
+            _ if let Some(reject) = judge::common(facts, vtep, node.vtep) => return Err(reject),
+            RouteKey::MacIp { mac, ip, .. } => match judge::host(mac, ip) {
+                Some(reject) => return Err(reject),
+                None => body.label2.ok_or(Reject::NotSymmetric)?,
+            },
+            _ => judge::interface_less(body.esi, body.gateway).map_or(Ok(body.label), Err)?,
+        };
+        let router_mac = judge::router_mac(label, facts.router_mac, node.router_mac())?;
+        Ok(RemoteHop { vtep, vni: label, router_mac })
     }
 
     fn judge_mac(
@@ -409,18 +358,24 @@ impl Evpn {
 
     /// The dataplane saw something.
     pub fn local(&mut self, local: Local, now: Time) {
-        let vni = match &local {
+        let vni = match local {
             Local::MacSeen { vni, .. }
             | Local::MacGone { vni, .. }
             | Local::NeighbourSeen { vni, .. }
             | Local::NeighbourGone { vni, .. }
-            | Local::VniReady(vni, _) => *vni,
-            Local::Client { .. } => return,
+            | Local::VniReady(vni, _) => vni,
+            Local::Client { name, state } => {
+                self.client_is(&name, state, now);
+                return;
+            }
         };
         let Some(&slot) = self.by_vni.get(&vni) else { return };
         with_vrf!(self, slot, now, |vrf, cx| match local {
             Local::MacSeen { mac, interface, sticky, .. } => vrf.mac_seen(&mut cx, mac, &interface, sticky),
-            Local::MacGone { mac, .. } => vrf.mac_gone(&mut cx, mac),
+            Local::MacGone { mac, .. } => vrf.mac_aged(&mut cx, mac),
+            // What a client's file says of an address is no guess.
+            Local::NeighbourSeen { ip, .. } | Local::NeighbourGone { ip, .. }
+                if vrf.pinned.contains_key(&ip) => {}
             Local::NeighbourSeen { ip, mac, .. } => vrf.neighbour_seen(&mut cx, ip, mac),
             Local::NeighbourGone { ip, .. } => vrf.neighbour_gone(&mut cx, ip),
             Local::VniReady(_, ready) => {
@@ -466,93 +421,27 @@ impl Evpn {
         self.out.queue.pop_front()
     }
 
-    // ---- routes by hand ----
-
-    /// Announces a route made by hand, in front of one of ours with the same key.
-    ///
-    /// # Errors
-    /// Why it cannot be made.
-    pub fn add_manual(&mut self, route: &ManualRoute) -> Result<RouteKey, ManualError> {
-        let (key, body, attributes) = self.build_manual(route)?;
-        let attributes = Box::new(attributes);
-        self.out.manual.insert(key.clone(), (body, attributes.clone()));
-        self.out.queue.push_back(Output::Originate(key.clone(), body, attributes));
-        Ok(key)
-    }
-
-    /// Takes one back; false if there is none with its key.
-    ///
-    /// # Errors
-    /// Why there can be none.
-    pub fn remove_manual(&mut self, route: &ManualRoute, now: Time) -> Result<bool, ManualError> {
-        let (key, ..) = self.build_manual(route)?;
-        Ok(self.remove_manual_key(&key, now))
-    }
-
-    /// Takes the one with this key back; false if there is none.
-    pub fn remove_manual_key(&mut self, key: &RouteKey, now: Time) -> bool {
-        if self.out.manual.remove(key).is_none() {
-            return false;
-        }
-        self.out.queue.push_back(Output::Withdraw(key.clone()));
-        // One of ours may have stood behind it.
-        let (RouteKey::MacIp { rd, .. } | RouteKey::Imet { rd, .. }) = *key else { return true };
-        let Some(slot) = self.vrfs.iter().flatten().find(|v| v.rd == rd).map(|v| v.slot) else { return true };
-        with_vrf!(self, slot, now, |vrf, cx| match *key {
-            RouteKey::MacIp { mac, .. } => vrf.announce_again(&mut cx, mac),
-            _ => vrf.announce_imet(&mut cx),
-        });
-        true
-    }
-
-    /// The routes made by hand.
-    pub fn manual_routes(&self) -> impl Iterator<Item = (&RouteKey, &NlriBody, &Attributes)> {
-        self.out.manual.iter().map(|(key, (body, attributes))| (key, body, &**attributes))
-    }
-
-    fn build_manual(&self, route: &ManualRoute) -> Result<(RouteKey, NlriBody, Attributes), ManualError> {
-        if route.vni == Vni::ZERO {
-            return Err(ManualError::ZeroVni);
-        }
-        match route.kind {
-            ManualKind::Mac { mac, .. } if !mac.is_host() => return Err(ManualError::NotHostMac(mac)),
-            ManualKind::Mac { ip: Some(ip), .. } if !judge::is_host(ip) => {
-                return Err(ManualError::NotHostIp(ip));
-            }
-            ManualKind::Prefix { prefix, gateway: Some(gateway), .. }
-                if prefix.addr().is_ipv4() != gateway.is_ipv4() =>
-            {
-                return Err(ManualError::OtherFamily(gateway));
-            }
-            _ => {}
-        }
-        let vrf = self.vrf(route.vni);
-        let next_hop = route.next_hop.or(self.node.vtep).ok_or(ManualError::NoNextHop)?;
-        let used = || self.vrfs.iter().flatten().map(|v| v.rd);
-        let rd = route
-            .rd
-            .or_else(|| vrf.map(|v| v.rd))
-            .or_else(|| rd::spare(self.node.router_id, used(), route.vni))
-            .ok_or(ManualError::NoRdLeft)?;
-        let auto = [auto_export(self.node.asn, route.vni)];
-        let export = match vrf {
-            _ if !route.route_targets.is_empty() => &route.route_targets[..],
-            Some(vrf) => &vrf.export[..],
-            None => &auto,
-        };
-        Ok(originate::manual(route.kind, route.vni, rd, next_hop, export))
-    }
-
     // ---- views ----
+
+    /// There is nothing to import into.
+    fn is_idle(&self) -> bool {
+        self.by_vni.is_empty() && self.by_vrf.is_empty()
+    }
+
+    fn ip_vrf(&self, vni: Vni) -> Option<&IpVrf> {
+        self.by_vrf.get(&vni).and_then(|&at| self.ip_vrfs[at as usize].as_deref())
+    }
 
     fn vrf(&self, vni: Vni) -> Option<&MacVrf> {
         self.by_vni.get(&vni).and_then(|&slot| self.vrfs[slot as usize].as_deref())
     }
 
-    /// The VNIs, ascending.
+    /// The VNIs and VRFs, ascending.
     pub fn vnis(&self) -> Vec<VniView> {
-        let mut vnis: Vec<_> = self.vrfs.iter().flatten().map(|v| v.view()).collect();
-        vnis.sort_unstable_by_key(|v| v.vni);
+        let macs = self.vrfs.iter().flatten().map(|v| v.view());
+        let ips = self.ip_vrfs.iter().flatten().map(|v| v.view(&self.node));
+        let mut vnis: Vec<_> = macs.chain(ips).collect();
+        vnis.sort_unstable_by_key(|v| (v.vni, v.kind));
         vnis
     }
 
@@ -587,15 +476,32 @@ impl Evpn {
         macs
     }
 
-    /// Which VNIs take a route by its route targets, and whether they can use it (`imported_by` of `show routes`).
+    /// Everything known in each VRF of the prefix that decides about this one: itself, or the longest that contains
+    /// it.
+    pub fn explain_prefix(&self, wanted: IpNet) -> Vec<PrefixStory> {
+        let mut stories: Vec<_> =
+            self.ip_vrfs.iter().flatten().filter_map(|vrf| vrf.story(vrf.covering(wanted)?)).collect();
+        stories.sort_unstable_by_key(|story| story.vni);
+        stories
+    }
+
+    /// Which VNIs and VRFs take a route by its route targets, and whether they can use it (`imported_by` of
+    /// `show routes`).
     pub fn verdicts(&self, key: &RouteKey, route: &Route<'_>) -> Vec<Verdict> {
-        if route.local || !matches!(key, RouteKey::MacIp { .. } | RouteKey::Imet { .. }) {
+        if route.local
+            || !matches!(key, RouteKey::MacIp { .. } | RouteKey::Imet { .. } | RouteKey::Prefix { .. })
+        {
             return Vec::new();
         }
         let facts = Facts::of(&route.attributes.ext_communities);
         let slots = self.imports.slots(&route.attributes.ext_communities);
-        let vnis = slots.into_iter().filter_map(|slot| Some(self.vrfs.get(slot as usize)?.as_deref()?.vni()));
-        vnis.map(|vni| {
+        let verdict = |&slot: &u32| {
+            if slot >= FIRST_VRF {
+                let vni = self.ip_vrfs.get((slot - FIRST_VRF) as usize)?.as_deref()?.vni;
+                let reject = Self::judge_prefix(&self.node, key, route, facts).err();
+                return Some(Verdict { vni, routed: true, reject });
+            }
+            let vni = self.vrfs.get(slot as usize)?.as_deref()?.vni();
             let reject = match *key {
                 RouteKey::Imet { tag, originator, .. } => {
                     Self::judge_imet(&self.node, vni, tag, originator, route, facts).err()
@@ -606,13 +512,33 @@ impl Evpn {
                 }
                 _ => None,
             };
-            Verdict { vni, reject }
-        })
-        .collect()
+            Some(Verdict { vni, routed: false, reject })
+        };
+        concerned(key, route, &slots).iter().filter_map(verdict).collect()
     }
 
     /// What was counted.
     pub const fn counters(&self) -> Counters {
         self.counters
+    }
+}
+
+/// Of the slots whose targets a route has, those that it can mean something to.
+fn concerned<'a>(key: &RouteKey, route: &Route<'_>, slots: &'a [u32]) -> &'a [u32] {
+    let bridges = slots.partition_point(|slot| *slot < FIRST_VRF);
+    match key {
+        RouteKey::Prefix { .. } => &slots[bridges..],
+        // With a second label it is a host route, too (RFC 9135 §5.2).
+        RouteKey::MacIp { ip: Some(_), .. } if route.body.label2.is_some() => slots,
+        _ => &slots[..bridges],
+    }
+}
+
+/// The prefix a route leads to.
+fn destination(key: &RouteKey) -> Option<IpNet> {
+    match *key {
+        RouteKey::Prefix { prefix, .. } => Some(prefix),
+        RouteKey::MacIp { ip, .. } => ip.map(IpNet::from),
+        _ => None,
     }
 }

@@ -1,5 +1,5 @@
 //! The routes of our own: type 3 for each VNI, type 2 for each local MAC and its addresses (RFC 7432 §9, §11;
-//! RFC 8365 §5.1.3; RFC 9047), and routes an operator makes by hand.
+//! RFC 8365 §5.1.3; RFC 9047). Those of type 5 are in [`super::ipvrf`].
 //!
 //! Originator, tunnel id and next hop of a type 3 route are all the VTEP address, since some peers flood to the first
 //! (FRR) and some to the second (BIRD). The MAC mobility community is there only with a sequence above zero or the
@@ -8,8 +8,7 @@
 use std::net::IpAddr;
 
 use bgp::wire::attr::{Pmsi, PmsiTunnel};
-use bgp::wire::{Attributes, Esi, ExtCommunity, NlriBody, Rd, RouteKey, RouteTarget};
-use ipnet::IpNet;
+use bgp::wire::{Attributes, ExtCommunity, NlriBody, RouteKey, RouteTarget};
 use types::{MacAddr, Vni};
 
 use super::local::Claim;
@@ -21,20 +20,29 @@ pub(super) fn communities(export: &[RouteTarget]) -> Vec<ExtCommunity> {
     export.iter().map(|rt| rt.community()).chain([ExtCommunity::VXLAN]).collect()
 }
 
+/// What a prefix carries (RFC 9136 §3.2, RFC 9135 §8.1).
+pub(super) fn prefix_communities(
+    export: impl IntoIterator<Item = RouteTarget>,
+    router_mac: Option<MacAddr>,
+) -> Vec<ExtCommunity> {
+    let targets = export.into_iter().map(RouteTarget::community);
+    targets.chain([ExtCommunity::VXLAN]).chain(router_mac.map(ExtCommunity::router_mac)).collect()
+}
+
 fn arp_nd(flags: u8) -> ExtCommunity {
     ExtCommunity([0x06, 0x08, flags, 0, 0, 0, 0, 0])
 }
 
-fn attributes(next_hop: IpAddr, communities: &[ExtCommunity]) -> Attributes {
+pub(super) fn attributes(next_hop: IpAddr, communities: &[ExtCommunity]) -> Attributes {
     Attributes { ext_communities: communities.to_vec(), ..Attributes::local(next_hop) }
 }
 
-fn imet(vtep: IpAddr, vni: Vni, communities: &[ExtCommunity]) -> Attributes {
+pub(super) fn imet(vtep: IpAddr, vni: Vni, communities: &[ExtCommunity]) -> Attributes {
     let pmsi = Pmsi { flags: 0, vni, tunnel: PmsiTunnel::IngressReplication(vtep) };
     Attributes { pmsi: Some(pmsi), ..attributes(vtep, communities) }
 }
 
-fn mac_ip(
+pub(super) fn mac_ip(
     vtep: IpAddr,
     communities: &[ExtCommunity],
     ip: Option<IpAddr>,
@@ -171,108 +179,6 @@ impl MacVrf {
         }
         for mac in self.local_macs() {
             self.withdraw_mac(cx, mac);
-        }
-    }
-}
-
-/// A route made by hand: `evpnd route add`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ManualRoute {
-    /// The VNI, configured or not.
-    pub vni: Vni,
-    /// What it says.
-    pub kind: ManualKind,
-    /// Its route distinguisher; `None`: that of the VNI, or a free `router-id:N`.
-    pub rd: Option<Rd>,
-    /// Its route targets; empty: those of the VNI, or the automatic one.
-    pub route_targets: Vec<RouteTarget>,
-    /// Its next hop; `None`: our VTEP address.
-    pub next_hop: Option<IpAddr>,
-}
-
-/// The type of a [`ManualRoute`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ManualKind {
-    /// Type 3.
-    Imet,
-    /// Type 2.
-    Mac {
-        /// The MAC.
-        mac: MacAddr,
-        /// Its address.
-        ip: Option<IpAddr>,
-        /// Mobility sequence.
-        sequence: u32,
-        /// Does not move.
-        sticky: bool,
-    },
-    /// Type 5.
-    Prefix {
-        /// The prefix; host bits are cleared.
-        prefix: IpNet,
-        /// Gateway address (RFC 9136 §4.1), `None` for the interface-less form.
-        gateway: Option<IpAddr>,
-        /// Router's MAC, wanted by symmetric peers.
-        router_mac: Option<MacAddr>,
-    },
-}
-
-impl ManualRoute {
-    /// With every default.
-    pub const fn new(vni: Vni, kind: ManualKind) -> Self {
-        Self { vni, kind, rd: None, route_targets: Vec::new(), next_hop: None }
-    }
-}
-
-/// Why a route cannot be made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ManualError {
-    /// Nowhere to point it to.
-    #[error("no VTEP address is configured: say the next hop")]
-    NoNextHop,
-    /// The MAC is no host's.
-    #[error("{0} is not the MAC of a host")]
-    NotHostMac(MacAddr),
-    /// The address is no host's.
-    #[error("{0} is not the address of a host")]
-    NotHostIp(IpAddr),
-    /// Gateway and prefix are of different families.
-    #[error("gateway {0} is of the other address family than the prefix")]
-    OtherFamily(IpAddr),
-    /// All numbers are taken.
-    #[error("no route distinguisher router-id:N is left: say the rd")]
-    NoRdLeft,
-    /// VNI 0.
-    #[error("VNI 0 cannot be used")]
-    ZeroVni,
-}
-
-/// The route itself. `rd` and `export` are those of its VNI.
-pub(super) fn manual(
-    kind: ManualKind,
-    vni: Vni,
-    rd: Rd,
-    next_hop: IpAddr,
-    export: &[RouteTarget],
-) -> (RouteKey, NlriBody, Attributes) {
-    let communities = communities(export);
-    let labelled = NlriBody { label: vni, ..NlriBody::default() };
-    match kind {
-        ManualKind::Imet => (
-            RouteKey::Imet { rd, tag: 0, originator: next_hop },
-            NlriBody::default(),
-            imet(next_hop, vni, &communities),
-        ),
-        ManualKind::Mac { mac, ip, sequence, sticky } => (
-            RouteKey::MacIp { rd, tag: 0, mac, ip },
-            labelled,
-            mac_ip(next_hop, &communities, ip, sequence, sticky),
-        ),
-        ManualKind::Prefix { prefix, gateway, router_mac } => {
-            let mut attributes = attributes(next_hop, &communities);
-            attributes.ext_communities.extend(router_mac.map(ExtCommunity::router_mac));
-            let key = RouteKey::Prefix { rd, tag: 0, prefix: prefix.trunc() };
-            (key, NlriBody { esi: Esi::ZERO, gateway, ..labelled }, attributes)
         }
     }
 }

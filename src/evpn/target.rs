@@ -1,4 +1,4 @@
-//! Which VNIs a route belongs to: import route targets and a fast answer (RFC 7432 §7.10, RFC 8365 §5.1.2.1).
+//! Which VNIs and VRFs a route belongs to: import route targets and a fast answer (RFC 7432 §7.10, RFC 8365 §5.1.2.1).
 //!
 //! `auto` imports `*:VNI` from any AS, as FRR does, and the form of RFC 8365 (number 0x10000000 + VNI, domain 0) from
 //! any AS, as Junos sends it; it exports `(AS mod 65536):VNI` in the two-octet-AS form, as FRR does, since a four-octet
@@ -13,12 +13,12 @@ use std::str::FromStr;
 
 use bgp::wire::community::ParseRtError;
 use bgp::wire::{ExtCommunity, RouteTarget};
-use types::Vni;
+use types::{MacAddr, Vni};
 
 use super::Map;
 
 /// Which routes a VNI takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ImportRt {
     /// This route target, all eight octets of it.
     Exact(RouteTarget),
@@ -86,6 +86,8 @@ pub(super) struct Facts {
     pub gateway: bool,
     /// Flags of the first ARP/ND community (RFC 9047), zero without one.
     pub nd: u8,
+    /// The first Router's MAC (RFC 9135 §8.1).
+    pub router_mac: Option<MacAddr>,
 }
 
 /// ARP/ND flags: the binding is of a router.
@@ -108,6 +110,7 @@ impl Facts {
                 [0x03, 0x0d, ..] => facts.gateway = true,
                 [0x06, 0x00, ..] => mobility = mobility.or_else(|| community.as_mac_mobility()),
                 [0x06, 0x08, flags, ..] => nd = nd.or(Some(flags)),
+                [0x06, 0x03, ..] => facts.router_mac = facts.router_mac.or(community.as_router_mac()),
                 _ => {}
             }
         }
@@ -133,7 +136,7 @@ const REMEMBERED: usize = 4096;
 /// Longer lists of communities are not remembered: a peer decides how long they are.
 const LONGEST: usize = 64;
 
-/// Route targets to slots (the indexes of VNIs).
+/// Route targets to slots (the numbers of VNIs and VRFs).
 #[derive(Debug, Default)]
 pub(super) struct Imports {
     exact: Map<RouteTarget, Vec<u32>>,
@@ -269,7 +272,15 @@ mod tests {
         list.push(ExtCommunity::DEFAULT_GATEWAY);
         list.push(ExtCommunity([6, 8, ND_ROUTER, 0, 0, 0, 0, 0]));
         list.push(ExtCommunity([6, 8, ND_IMMUTABLE, 0, 0, 0, 0, 0]));
-        let facts = Facts { sequence: 7, sticky: true, gateway: true, nd: ND_ROUTER, not_vxlan: false };
+        list.extend([1, 2].map(|n| ExtCommunity::router_mac(MacAddr([2, 0, 0, 0, 0, n]))));
+        let facts = Facts {
+            sequence: 7,
+            sticky: true,
+            gateway: true,
+            nd: ND_ROUTER,
+            not_vxlan: false,
+            router_mac: Some(MacAddr([2, 0, 0, 0, 0, 1])),
+        };
         assert_eq!(Facts::of(&list), facts);
     }
 }

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bgp::wire::Esi;
-use serde::{Serialize, Serializer};
+use dataplane::intent::Hop;
+use ipnet::IpNet;
 use types::{MacAddr, Vni};
 
 use super::endpoint::Endpoints;
@@ -12,13 +14,8 @@ use super::judge::Reject;
 use super::mac::{Candidate, MacEntry};
 use super::vrf::MacVrf;
 
-fn as_text<T: fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
-}
-
 /// Whose a MAC is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MacSource {
     /// Seen on a local port.
     Local,
@@ -27,7 +24,7 @@ pub enum MacSource {
 }
 
 /// A row of `show macs`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MacView {
     /// In this VNI.
     pub vni: Vni,
@@ -50,11 +47,11 @@ pub struct MacView {
 }
 
 /// A row of `show vnis`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VniView {
     /// The VNI.
     pub vni: Vni,
-    /// `l2`.
+    /// `l2`, or `l3` for a VRF.
     pub kind: &'static str,
     /// VTEPs flooded to, ascending.
     pub flood: Vec<IpAddr>,
@@ -68,10 +65,14 @@ pub struct VniView {
     pub export_rt: Vec<String>,
     /// The route distinguisher of our routes.
     pub rd: String,
-    /// The dataplane has its device.
+    /// The dataplane has its device; of a VRF: a client of it is up.
     pub ready: bool,
     /// How many MACs are held as duplicates.
     pub duplicate_macs: usize,
+    /// Of a VRF: how many prefixes go to clients here, and how many to other VTEPs.
+    pub prefixes: Option<(usize, usize)>,
+    /// Of a VRF: what packets that are routed here come for.
+    pub router_mac: Option<MacAddr>,
 }
 
 /// What became of a candidate for a MAC.
@@ -111,14 +112,13 @@ impl fmt::Display for Standing {
 }
 
 /// A route that is a candidate for a MAC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CandidateView {
     /// Its destination in the RIB.
     pub dest: u32,
     /// Its next hop.
     pub vtep: IpAddr,
     /// Its Ethernet segment.
-    #[serde(serialize_with = "as_text")]
     pub esi: Esi,
     /// The address it binds.
     pub ip: Option<IpAddr>,
@@ -131,12 +131,11 @@ pub struct CandidateView {
     /// A default gateway.
     pub gateway: bool,
     /// What became of it.
-    #[serde(serialize_with = "as_text")]
     pub standing: Standing,
 }
 
 /// Everything known of a MAC in a VNI.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MacStory {
     /// In this VNI.
     pub vni: Vni,
@@ -154,8 +153,64 @@ pub struct MacStory {
     pub neighbours: Vec<IpAddr>,
 }
 
+/// What became of a path to a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathStanding {
+    /// Packets go there.
+    Chosen,
+    /// They would, if no client here had the prefix.
+    Local,
+    /// Another path is better, and by what.
+    Lost(&'static str),
+    /// As good as the others, but they are as many as can be used.
+    TooMany,
+}
+
+impl fmt::Display for PathStanding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Chosen => "chosen",
+            Self::Local => "a client of this node has the prefix",
+            Self::Lost(why) => why,
+            Self::TooMany => "64 other paths are as good",
+        })
+    }
+}
+
+/// A path to a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathView {
+    /// The destination in the RIB of the route it is from.
+    pub dest: u32,
+    /// Its VTEP.
+    pub vtep: IpAddr,
+    /// The VNI on the wire.
+    pub wire_vni: Vni,
+    /// The router MAC there.
+    pub router_mac: MacAddr,
+    /// What became of it.
+    pub standing: PathStanding,
+}
+
+/// Everything known of a prefix in a VRF.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrefixStory {
+    /// The VRF.
+    pub vni: Vni,
+    /// The prefix.
+    pub prefix: IpNet,
+    /// The clients that have it, and whether each is up.
+    pub clients: Vec<(Arc<str>, bool)>,
+    /// Our route for it is out.
+    pub announced: bool,
+    /// The routes that can be used, best first.
+    pub paths: Vec<PathView>,
+    /// Where packets go; none: they are dropped.
+    pub hops: Vec<Hop>,
+}
+
 /// What was counted since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Moves of MACs between here and elsewhere.
     pub moves: u64,
@@ -189,6 +244,8 @@ impl MacVrf {
             rd: self.rd.to_string(),
             ready: self.ready,
             duplicate_macs: self.frozen.len(),
+            prefixes: None,
+            router_mac: None,
         }
     }
 
@@ -242,6 +299,17 @@ impl MacVrf {
         let local = self.claims.keys().filter_map(|&mac| self.local_view(mac));
         let remote = self.macs.keys().filter(|mac| !self.claims.contains_key(*mac));
         local.chain(remote.filter_map(|&mac| self.remote_view(endpoints, mac)))
+    }
+
+    /// How many routes of ours for a MAC are out.
+    pub(super) fn announced(&self, mac: MacAddr) -> usize {
+        if self.claims.get(&mac).is_some_and(|c| c.announced) { 1 + self.addresses(mac).count() } else { 0 }
+    }
+
+    /// The VTEP that a MAC is installed behind.
+    pub(super) fn remote_place(&self, endpoints: &Endpoints, mac: MacAddr) -> Option<IpAddr> {
+        let at = self.macs.get(&mac)?.installed;
+        at.is_some().then(|| endpoints.ip(at.endpoint))
     }
 
     /// Their keys.

@@ -12,6 +12,7 @@ use dataplane::intent::{self, Change};
 use types::{MacAddr, Time, Vni};
 
 use super::Map;
+use super::client::Ports;
 use super::config::{DuplicateDetection, EvpnConfig, MacVrfConfig};
 use super::endpoint::Endpoints;
 use super::event::{EventKind, Outputs, Place};
@@ -94,6 +95,9 @@ pub(super) struct MacVrf {
     /// Addresses of local hosts, both ways.
     pub bindings: BTreeSet<(MacAddr, IpAddr)>,
     pub binding_of: Map<IpAddr, MacAddr>,
+    /// Clients that are up, and the addresses their files say they have.
+    pub clients: Map<MacAddr, Ports>,
+    pub pinned: Map<IpAddr, Few<MacAddr>>,
     /// Recent moves between here and elsewhere.
     pub moves: Map<MacAddr, Moves>,
     /// Size of `moves` at which old ones are looked for.
@@ -126,6 +130,8 @@ impl MacVrf {
             claims: Map::default(),
             bindings: BTreeSet::new(),
             binding_of: Map::default(),
+            clients: Map::default(),
+            pinned: Map::default(),
             moves: Map::default(),
             moves_limit: 0,
             frozen: Map::default(),
@@ -170,6 +176,7 @@ impl MacVrf {
         if !changed && let Some(ip) = ip {
             self.choose_neighbour(cx, ip);
         }
+        self.reclaim(cx, mac);
     }
 
     /// A type 2 route is here no longer.
@@ -189,6 +196,7 @@ impl MacVrf {
         if self.macs.get(&mac).is_some_and(|e| e.candidates.is_empty()) {
             self.macs.remove(&mac);
         }
+        self.reclaim(cx, mac);
     }
 
     /// An Ethernet segment one of the candidates of `mac` is on came or went.
@@ -198,6 +206,7 @@ impl MacVrf {
             if !self.choose(cx, mac, false) {
                 self.choose_neighbours(cx, mac);
             }
+            self.reclaim(cx, mac);
         }
     }
 

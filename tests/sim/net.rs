@@ -183,6 +183,8 @@ pub(crate) fn node(n: usize, asn: u32) -> CoreConfig {
         vtep: Some(router_id.into()),
         neighbours: Vec::new(),
         dynamic: Vec::new(),
+        vxlan_port: 4789,
+        router_mac: None,
         mac_vrfs: Vec::new(),
         duplicate_macs: DuplicateDetection::default(),
     }

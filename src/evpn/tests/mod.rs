@@ -1,5 +1,6 @@
 //! Nodes for tests: an [`Evpn`] with what a RIB and a dataplane would make of what it says.
 
+mod clients;
 mod mobility;
 mod model;
 mod random;
@@ -11,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bgp::wire::attr::{Pmsi, PmsiTunnel};
-use bgp::wire::{ExtCommunity, RouteTarget};
-use dataplane::intent::{Client, Flood, Hop, Neighbour, RemoteMac, Vrf};
+use bgp::wire::{ExtCommunity, Rd, RouteTarget};
+use dataplane::intent::{Client, Flood, Hop, L2Vni, Neighbour, RemoteMac, Vrf};
 use ipnet::IpNet;
 
 use super::*;
@@ -123,7 +124,13 @@ impl Node {
     /// 10.0.0.`n`, AS 65000 + `n`, with these VNIs at their defaults, devices ready.
     fn new(n: u8, vnis: &[u32]) -> Self {
         let vtep = Ipv4Addr::new(10, 0, 0, n);
-        let config = EvpnConfig { asn: 65000 + u32::from(n), router_id: vtep, vtep: Some(vtep.into()) };
+        let config = EvpnConfig {
+            asn: 65000 + u32::from(n),
+            router_id: vtep,
+            vtep: Some(vtep.into()),
+            vxlan_port: 4789,
+            router_mac: None,
+        };
         let mut node = Self {
             evpn: Evpn::new(config),
             now: Time::ZERO,
