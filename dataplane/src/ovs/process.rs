@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 /// A command that neither takes nor gives anything for so long is ended. (The tools end themselves before that, by
 /// their own `--timeout`; this is for what hangs in a way of its own.)
-const STALLED: Duration = Duration::from_secs(40);
+const STALLED: Duration = Duration::from_secs(70);
 /// What is kept of the error output.
 const STDERR: usize = 16 * 1024;
 /// A longer line cannot be one of ours, and is skipped.

@@ -14,10 +14,16 @@ use crate::backend::{Error, ErrorKind};
 
 /// Seconds after which `ovs-vsctl` gives up: it waits for ovs-vswitchd to do what it wrote, if that runs or not.
 const VSCTL_TIMEOUT: &str = "--timeout=5";
-/// Seconds after which `ovs-ofctl` gives up.
-const OFCTL_TIMEOUT: &str = "--timeout=30";
+/// Seconds after which `ovs-ofctl` gives up: as long as a busy ovs-vswitchd may take for what is small, and for each
+/// thousand lines of a bundle one more.
+const PATIENCE: usize = 5;
+/// Seconds to list all flows, however many there are.
+const DUMP_PATIENCE: usize = 60;
 /// The database is small; a larger answer is none.
 const ANSWER: usize = 64 * 1024 * 1024;
+/// What `ovs-ofctl` says when nobody serves the bridge.
+const ABSENT: [&str; 3] =
+    ["is not a bridge or a socket", "failed to connect to socket", "failed to open socket"];
 /// What an operator is shown of an error.
 const SHOWN: usize = 400;
 
@@ -26,6 +32,8 @@ const SHOWN: usize = 400;
 pub(crate) enum Cause {
     /// Nothing of the kind works now: Open vSwitch is not there, or does not let us.
     Away,
+    /// It did not answer in time. ovs-vswitchd does not while it has no connection to its database.
+    Silent,
     /// What was asked for is refused; at this line of the input (the first is 0), if it said so.
     Refused(Option<usize>),
 }
@@ -112,12 +120,13 @@ impl Commands {
     fn ofctl(
         &self,
         action: &str,
+        seconds: usize,
         args: &[&str],
         input: &str,
         line: &mut dyn FnMut(&str),
     ) -> Result<(), Failure> {
         let mut command = Command::new(&self.ofctl);
-        command.args(["-O", "OpenFlow13", OFCTL_TIMEOUT]).args(args);
+        command.args(["-O", "OpenFlow13", &format!("--timeout={seconds}")]).args(args);
         self.environment(&mut command);
         match run(&mut command, input.as_bytes(), line) {
             Ok(said) => {
@@ -126,7 +135,7 @@ impl Commands {
                 }
                 Ok(())
             }
-            Err(trouble) => Err(self.ofctl_failure(action, &trouble)),
+            Err(trouble) => Err(self.ofctl_failure(action, seconds, &trouble)),
         }
     }
 
@@ -158,12 +167,16 @@ impl Commands {
         Failure { cause: Cause::Refused(None), error: Error::new(ErrorKind::Other, action, shown(said)) }
     }
 
-    fn ofctl_failure(&self, action: &str, trouble: &Trouble) -> Failure {
+    fn ofctl_failure(&self, action: &str, seconds: usize, trouble: &Trouble) -> Failure {
         let bridge = &self.bridge;
         let said = match trouble {
             Trouble::Start(error) => return start_failure(action, &self.ofctl, "ofctl", error),
             Trouble::TimedOut => {
-                return Failure::away(ErrorKind::NoDevice, action, "ovs-vswitchd did not answer within 30 s");
+                let reason = format!("ovs-vswitchd did not answer within {seconds} s");
+                return Failure {
+                    cause: Cause::Silent,
+                    error: Error::new(ErrorKind::NoDevice, action, reason),
+                };
             }
             Trouble::Failed(said) => said,
         };
@@ -184,8 +197,7 @@ impl Commands {
                     shown(said)
                 ),
             )
-        } else if said.contains("is not a bridge or a socket") || said.contains("failed to connect to socket")
-        {
+        } else if ABSENT.iter().any(|text| said.contains(text)) {
             (
                 ErrorKind::NoDevice,
                 format!(
@@ -296,18 +308,20 @@ impl Tools for Commands {
 
     fn bundle(&self, lines: &str) -> Result<(), Failure> {
         let action = format!("change flows of bridge {}", self.bridge);
-        self.ofctl(&action, &["--bundle", "add-flows", &self.bridge, "-"], lines, &mut |_| {})
+        let seconds = PATIENCE + lines.lines().count() / 1000;
+        self.ofctl(&action, seconds, &["--bundle", "add-flows", &self.bridge, "-"], lines, &mut |_| {})
     }
 
     fn dump(&self, line: &mut dyn FnMut(&str)) -> Result<(), Failure> {
         let action = format!("list flows of bridge {}", self.bridge);
-        self.ofctl(&action, &["--no-names", "--no-stats", "dump-flows", &self.bridge], "", line)
+        let args = ["--no-names", "--no-stats", "dump-flows", &self.bridge];
+        self.ofctl(&action, DUMP_PATIENCE, &args, "", line)
     }
 
     fn ports(&self) -> Result<Vec<(u16, String)>, Failure> {
         let action = format!("list ports of bridge {}", self.bridge);
         let mut ports = Vec::new();
-        self.ofctl(&action, &["--no-names", "dump-ports-desc", &self.bridge], "", &mut |line| {
+        self.ofctl(&action, PATIENCE, &["--no-names", "dump-ports-desc", &self.bridge], "", &mut |line| {
             ports.extend(parse_port(line));
         })?;
         Ok(ports)

@@ -47,6 +47,7 @@ impl Switch {
             n => backoff(AWAY_MIN, AWAY_MAX, n - 1),
         };
         self.attempts += 1;
+        self.silent = failure.cause == Cause::Silent;
         self.link = Link::Down { at: now + wait };
         for piece in self.pieces.drain(..) {
             match piece {
@@ -74,11 +75,13 @@ impl Switch {
                     let text = format!("Open vSwitch is there: bridge {}", self.config.bridge);
                     out.push(Output::Event(Event::Note(text)));
                 }
+                self.silent = false;
                 self.ports_at = Some(now + SECOND_LOOK);
                 self.compare_at = Time::ZERO;
             }
             Err(failure) => {
                 self.attempts += 1;
+                self.silent |= failure.cause == Cause::Silent;
                 // What only an operator can put right is looked at less often.
                 let max = match failure.error.kind {
                     ErrorKind::NoDevice => AWAY_MAX,
@@ -93,8 +96,11 @@ impl Switch {
     fn try_connect(&mut self, now: Time, out: &mut Vec<Output>) -> Result<(), Failure> {
         match self.set_up(out) {
             Ok(()) => self.setup = None,
-            // The database alone may be away: what it said before is still so, if the bridge answers.
-            Err(failure) if self.vxlan.is_some() && failure.error.kind == ErrorKind::NoDevice => {
+            // The database may be away, and what it said before still be so, if the bridge answers. (It does not if
+            // it is ovs-vswitchd's database too.)
+            Err(failure)
+                if self.vxlan.is_some() && !self.silent && failure.error.kind == ErrorKind::NoDevice =>
+            {
                 self.setup_failed(failure.error, now, out);
             }
             Err(failure) => return Err(failure),
@@ -120,10 +126,13 @@ impl Switch {
 
     /// Looks at bridge, VXLAN port and ports, and makes what is missing.
     pub(super) fn inspect(&mut self, now: Time, out: &mut Vec<Output>) {
-        if let Err(failure) = self.set_up(out) {
-            return self.setup_failed(failure.error, now, out);
+        let failure = self.set_up(out).err();
+        let failed = failure.is_some();
+        if let Some(failure) = failure {
+            self.setup_failed(failure.error, now, out);
         }
         match self.look_at_ports() {
+            Ok(_) if failed => {}
             Ok(true) => self.setup = None,
             Ok(false) => {
                 let name = self.vxlan.as_deref().unwrap_or_default();

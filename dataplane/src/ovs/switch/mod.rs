@@ -99,6 +99,8 @@ pub struct Switch {
     link: Link,
     /// Attempts to connect since a comparison succeeded.
     attempts: u32,
+    /// It did not answer when it was last spoken to.
+    silent: bool,
     /// What keeps Open vSwitch away, as it was told.
     trouble: Option<String>,
     /// What is wrong with bridge or VXLAN port, as it was told; while this stands they are looked at again.
@@ -179,6 +181,7 @@ impl Switch {
             tools,
             link: Link::Down { at: Time::ZERO },
             attempts: 0,
+            silent: false,
             trouble: None,
             setup: None,
             remarks: Vec::new(),

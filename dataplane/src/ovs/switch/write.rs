@@ -197,7 +197,7 @@ impl Switch {
     ) {
         let line = match failure.cause {
             Cause::Refused(line) => line,
-            Cause::Away => {
+            Cause::Away | Cause::Silent => {
                 self.dirty.extend(bundle.units.into_iter().map(|planned| planned.unit));
                 return self.lost(failure, now, out);
             }
@@ -254,9 +254,7 @@ impl Switch {
         let text = lines.concat();
         match self.tools.bundle(&text) {
             Ok(()) => {}
-            Err(Failure { cause: Cause::Away, error }) => {
-                self.lost(Failure { cause: Cause::Away, error }, now, out);
-            }
+            Err(failure) if !matches!(failure.cause, Cause::Refused(_)) => self.lost(failure, now, out),
             Err(Failure { error, .. }) => {
                 self.refused += 1;
                 if lines.len() == 1 || self.refused > REFUSALS {

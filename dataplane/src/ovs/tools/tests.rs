@@ -13,7 +13,7 @@ fn tools() -> Commands {
 }
 
 fn ofctl(said: &str) -> Failure {
-    tools().ofctl_failure("list flows of bridge br-x", &Trouble::Failed(said.to_owned()))
+    tools().ofctl_failure("list flows of bridge br-x", 5, &Trouble::Failed(said.to_owned()))
 }
 
 fn vsctl(said: &str) -> Failure {
