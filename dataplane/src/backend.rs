@@ -58,6 +58,8 @@ pub enum Fact {
     NeighbourGone(Vni, IpAddr),
     /// Event: the devices of this VNI are not as they were left. Look at all of it again.
     Device(Vni),
+    /// Event: a port that was asked for ([`Backend::port`]) came, went, or was attached elsewhere.
+    Port(Arc<str>),
     /// Event: events were lost. Look at everything again.
     Lost,
 }
@@ -79,6 +81,21 @@ pub enum Device {
     /// There, but not as wanted.
     Wrong,
     /// Not there.
+    Missing,
+}
+
+/// Where a port is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PortPlace {
+    /// It is a port of the VNI's bridge.
+    Attached,
+    /// It is there, and can be attached.
+    Free,
+    /// It is a port of this device, which is not ours.
+    Taken(String),
+    /// It could not be attached, and why; nothing about it has changed since.
+    Refused(String),
+    /// There is no such interface.
     Missing,
 }
 
@@ -156,6 +173,12 @@ pub trait Backend {
     fn describe(&mut self, op: &Op) -> Vec<String> {
         vec![op.to_string()]
     }
+
+    /// Where the port of a client is, as seen from a VNI. From now on there is a [`Fact::Port`] when that changes.
+    fn port(&mut self, vni: Vni, interface: &str) -> Result<PortPlace, Error>;
+
+    /// Nobody asks for this port any more.
+    fn forget_port(&mut self, interface: &str);
 
     /// Becomes readable when there are events.
     fn event_fd(&self) -> Option<BorrowedFd<'_>> {

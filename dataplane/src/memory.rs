@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use types::{MacAddr, Vni};
 
-use crate::backend::{Backend, Device, Error, ErrorKind, Fact, Outcome, Scope};
+use crate::backend::{Backend, Device, Error, ErrorKind, Fact, Outcome, PortPlace, Scope};
 use crate::plan::Op;
 use crate::rows::{Key, Row, Rows};
 
@@ -24,6 +24,8 @@ pub struct Memory {
     locals: BTreeMap<(Vni, MacAddr), (Arc<str>, bool)>,
     foreign: BTreeSet<(Vni, MacAddr)>,
     neighbours: BTreeMap<(Vni, IpAddr), (MacAddr, bool)>,
+    /// Interfaces that clients can be behind.
+    interfaces: BTreeSet<Box<str>>,
     events: VecDeque<Fact>,
     lost: bool,
     deaf: bool,
@@ -64,6 +66,23 @@ impl Memory {
     pub fn local_macs(&self, vni: Vni) -> impl Iterator<Item = (MacAddr, bool)> + '_ {
         let range = (vni, MacAddr([0; 6]))..=(vni, MacAddr([0xff; 6]));
         self.locals.range(range).map(|((_, mac), (_, sticky))| (*mac, *sticky))
+    }
+
+    /// An interface comes into being.
+    pub fn add_interface(&mut self, name: &str) {
+        self.interfaces.insert(name.into());
+        self.event(Fact::Port(name.into()));
+    }
+
+    /// It goes, and what was learned behind it.
+    pub fn remove_interface(&mut self, name: &str) {
+        self.interfaces.remove(name);
+        let gone: Vec<_> =
+            self.locals.iter().filter(|(_, (port, _))| **port == *name).map(|(key, _)| *key).collect();
+        for (vni, mac) in gone {
+            self.age(vni, mac);
+        }
+        self.event(Fact::Port(name.into()));
     }
 
     /// A frame from this MAC comes in on a local port. As in the kernel's bridge, that takes over a remote row for
@@ -317,6 +336,17 @@ impl Backend for Memory {
             outcomes.push(outcome);
         }
     }
+
+    fn port(&mut self, vni: Vni, interface: &str) -> Result<PortPlace, Error> {
+        let attached = |l2: &crate::intent::L2Vni| l2.interfaces.iter().any(|i| i == interface);
+        Ok(match self.rows.device(vni) {
+            _ if !self.interfaces.contains(interface) => PortPlace::Missing,
+            Some(l2) if attached(l2) => PortPlace::Attached,
+            _ => PortPlace::Free,
+        })
+    }
+
+    fn forget_port(&mut self, _interface: &str) {}
 
     fn poll(&mut self, facts: &mut Vec<Fact>) -> bool {
         if std::mem::take(&mut self.lost) {

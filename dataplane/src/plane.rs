@@ -89,8 +89,8 @@ impl<B: Backend + fmt::Debug> Dataplane for Reconciler<B> {
         fds.extend(self.backend().event_fd());
     }
 
-    fn dry_run(&mut self, _out: &mut Vec<Output>) -> Result<Vec<String>, Error> {
-        self.dry_run()
+    fn dry_run(&mut self, out: &mut Vec<Output>) -> Result<Vec<String>, Error> {
+        self.dry_run(out)
     }
 
     fn shutdown(self: Box<Self>, remove: bool) -> Vec<Error> {

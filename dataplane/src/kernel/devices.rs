@@ -135,6 +135,13 @@ pub(super) enum Step {
     Delete { name: String },
 }
 
+impl Step {
+    /// Does it only matter to this port?
+    pub(super) fn is_about_port(&self, name: &str) -> bool {
+        matches!(self, Self::Attach { port, .. } | Self::Up { name: port } if port == name)
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

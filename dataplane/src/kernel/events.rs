@@ -15,7 +15,7 @@ use crate::rows::{Key, Row};
 impl Kernel {
     pub(super) fn event(&mut self, kind: u16, body: &[u8], facts: &mut Vec<Fact>) {
         match kind {
-            RTM_NEWLINK | RTM_DELLINK => self.link_event(kind, body),
+            RTM_NEWLINK | RTM_DELLINK => self.link_event(kind, body, facts),
             RTM_NEWNEIGH | RTM_DELNEIGH => {
                 let Some(n) = Neigh::parse(body) else { return };
                 if n.family == AF_BRIDGE {
@@ -72,10 +72,14 @@ impl Kernel {
     }
 
     /// Keeps the picture of the links, and remembers whose have changed.
-    pub(super) fn link_event(&mut self, kind: u16, body: &[u8]) {
+    pub(super) fn link_event(&mut self, kind: u16, body: &[u8], facts: &mut Vec<Fact>) {
         self.affected.extend(Link::index_of(body).and_then(|index| self.by_index.get(&index)));
         let Some(link) = Link::parse(body) else { return };
         self.affected.extend(self.by_name.get(&link.name));
+        facts.extend(self.asked.get(&*link.name).cloned().map(Fact::Port));
+        // A rename takes a name away from what had it.
+        let before = self.links.get(link.index).filter(|before| before.name != link.name);
+        facts.extend(before.and_then(|before| self.asked.get(&*before.name)).cloned().map(Fact::Port));
         if kind == RTM_DELLINK {
             self.names.remove(&link.index);
             self.links.remove(link.index);

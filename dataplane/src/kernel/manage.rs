@@ -68,13 +68,23 @@ impl Kernel {
             self.by_name.insert(name, l2.vni);
         }
         let mut last = Vec::new();
+        let mut unattached = None;
         for _ in 0..ROUNDS {
             let plan = self.plan(l2)?;
             if plan.steps.is_empty() || plan.steps == last {
-                return self.devices_stand(l2, plan);
+                return Ok(self.devices_stand(l2, plan)?.map(|problem| unattached.unwrap_or(problem)));
             }
             for step in &plan.steps {
-                self.execute(step, l2)?;
+                match self.execute(step, l2) {
+                    // One port that cannot be attached must not take the others with it.
+                    Err(error)
+                        if error.kind != ErrorKind::Permission
+                            && l2.interfaces.iter().any(|name| step.is_about_port(name)) =>
+                    {
+                        unattached.get_or_insert(error);
+                    }
+                    result => result?,
+                }
             }
             last = plan.steps;
         }
@@ -209,7 +219,15 @@ impl Kernel {
         self.batch = batch;
         let failure = sent.err().map(Refusal::from).or(failure);
         self.read_link(changed)?;
-        failure.map_or(Ok(()), |refusal| Err(refused(step.to_string(), refusal)))
+        let Some(refusal) = failure else { return Ok(()) };
+        let error = refused(step.to_string(), refusal);
+        if let Step::Attach { port, .. } = step {
+            self.attached.remove(port);
+            if let Some(link) = self.links.named(port) {
+                self.refused.insert(port.clone(), (link.clone(), error.to_string()));
+            }
+        }
+        Err(error)
     }
 
     /// Takes VNIs away: our rows out of devices that are not ours, and the devices that are.

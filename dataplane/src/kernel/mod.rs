@@ -13,7 +13,7 @@ use foldhash::fast::RandomState;
 use rustix::io::Errno;
 use types::Vni;
 
-use crate::backend::{Backend, Device, Error, ErrorKind, Fact, Outcome, Scope};
+use crate::backend::{Backend, Device, Error, ErrorKind, Fact, Outcome, PortPlace, Scope};
 use crate::intent::L2Vni;
 use crate::plan::Op;
 use crate::rows::{Key, Row};
@@ -75,6 +75,10 @@ pub struct Kernel {
     names: HashMap<u32, Arc<str>, RandomState>,
     /// VNIs some link of which changed.
     affected: BTreeSet<Vni>,
+    /// Names of ports of clients, which one wants to hear of.
+    asked: HashSet<Arc<str>, RandomState>,
+    /// Links that could not be attached, by name: what they were then, and why.
+    refused: HashMap<String, (Link, String), RandomState>,
 }
 
 impl Kernel {
@@ -95,6 +99,8 @@ impl Kernel {
             attached: BTreeSet::new(),
             names: HashMap::default(),
             affected: BTreeSet::new(),
+            asked: HashSet::default(),
+            refused: HashMap::default(),
         };
         kernel.read_links().map_err(io::Error::other)?;
         Ok(kernel)
@@ -258,6 +264,33 @@ impl Backend for Kernel {
             }
             _ => vec![op.to_string()],
         }
+    }
+
+    fn port(&mut self, vni: Vni, interface: &str) -> Result<PortPlace, Error> {
+        if !self.asked.contains(interface) {
+            self.asked.insert(Arc::from(interface));
+        }
+        self.read_link(interface)?;
+        let bridge = self.vnis.get(&vni).map(|devices| devices.at.bridge);
+        let Some(link) = self.links.named(interface) else { return Ok(PortPlace::Missing) };
+        if let Some((_, reason)) = self.refused.get(interface).filter(|(then, _)| then == link) {
+            return Ok(PortPlace::Refused(reason.clone()));
+        }
+        Ok(match link.master {
+            None => PortPlace::Free,
+            Some(master) if Some(master) == bridge => PortPlace::Attached,
+            Some(master) => match self.links.get(master) {
+                Some(other) if devices::owned(other).is_some() => PortPlace::Free,
+                Some(other) if self.names_of(vni).contains(&other.name) => PortPlace::Free,
+                Some(other) => PortPlace::Taken(other.name.clone()),
+                None => PortPlace::Taken("another device".to_owned()),
+            },
+        })
+    }
+
+    fn forget_port(&mut self, interface: &str) {
+        self.asked.remove(interface);
+        self.refused.remove(interface);
     }
 
     fn event_fd(&self) -> Option<BorrowedFd<'_>> {

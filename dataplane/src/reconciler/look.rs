@@ -46,6 +46,7 @@ impl<B: Backend> Reconciler<B> {
                     self.dirty_vnis.insert(vni);
                 }
             }
+            Fact::Port(interface) => self.clients.look_at_port(&interface),
             // The echo of our own removal is no news.
             Fact::Touched(key) => {
                 if self.installed.contains(&key) {
@@ -151,6 +152,7 @@ impl<B: Backend> Reconciler<B> {
     pub(super) fn start_resync(&mut self, now: Time, out: &mut Vec<Output>) {
         self.resync_at = now + self.config.resync;
         self.resyncing = Some(now);
+        self.clients.look_at_all();
         let wanted = self.intent.rows();
         let with_device: Vec<Vni> = wanted.vnis().filter(|v| wanted.device(*v).is_some()).collect();
         for vni in with_device {

@@ -24,6 +24,7 @@ use crate::backend::{Backend, Error, Fact, Outcome, Scope};
 use crate::intent::{Change, Intent, Local};
 use crate::plan::{self, Op};
 use crate::rows::{Key, Row, Rows};
+use clients::Clients;
 
 /// Row keys planned in one [`Reconciler::handle`]: some milliseconds of work, so that nothing new waits long.
 const BATCH: usize = 2048;
@@ -225,6 +226,7 @@ pub struct Reconciler<B> {
     intent: Intent,
     installed: Rows,
     seen: BTreeMap<Vni, Seen>,
+    clients: Clients,
     /// What changes of the intent give to tell upwards.
     untold: Vec<Local>,
     /// VNIs whose devices are to be put or removed.
@@ -258,6 +260,7 @@ impl<B: Backend> Reconciler<B> {
             intent: Intent::new(),
             installed: Rows::default(),
             seen: BTreeMap::new(),
+            clients: Clients::default(),
             untold: Vec::new(),
             dirty_vnis: BTreeSet::new(),
             dirty: Vec::new(),
@@ -313,7 +316,8 @@ impl<B: Backend> Reconciler<B> {
             Change::Settled if !self.intent.settled() => self.resync(),
             _ => {}
         }
-        match self.intent.apply(change) {
+        let instead = self.client_change(change);
+        match self.intent.apply(instead.as_ref().unwrap_or(change)) {
             Some(Key::Vni(vni)) => {
                 self.dirty_vnis.insert(vni);
             }
@@ -340,6 +344,7 @@ impl<B: Backend> Reconciler<B> {
             self.start_resync(now, out);
         }
         self.retry_due(now);
+        self.look_at_clients(out);
         self.put_devices(now, out);
         self.audit_some(out);
         self.observe_some(now, out);
@@ -424,8 +429,10 @@ impl<B: Backend> Reconciler<B> {
         (self.backend, errors)
     }
 
-    /// A dry run: what would be done to the dataplane now, one line a step. Changes nothing in it.
-    pub fn dry_run(&mut self) -> Result<Vec<String>, Error> {
+    /// A dry run: what would be done to the dataplane now, one line a step, and how clients would be. Changes nothing
+    /// in it.
+    pub fn dry_run(&mut self, out: &mut Vec<Output>) -> Result<Vec<String>, Error> {
+        self.look_at_clients_dry(out);
         let mut lines = Vec::new();
         let mut ops = Vec::new();
         let wanted: Vec<Vni> = self.intent.rows().vnis().collect();
@@ -462,6 +469,7 @@ impl<B: Backend> Reconciler<B> {
             || !self.observe.is_empty()
             || !self.audit.is_empty()
             || !self.rewrite.is_empty()
+            || self.clients.busy()
             || self.resync_at == Time::ZERO
     }
 
@@ -484,6 +492,7 @@ impl<B: Backend> Reconciler<B> {
     }
 }
 
+mod clients;
 mod look;
 mod write;
 

@@ -406,7 +406,7 @@ fn shutdown_removes_everything_if_told_to() {
 fn a_dry_run_tells_and_does_nothing() {
     let mut node = Node::new(Memory::new());
     node.change(&base());
-    let lines = node.r.dry_run().unwrap();
+    let lines = node.r.dry_run(&mut Vec::new()).unwrap();
     assert_eq!(lines.len(), 4, "{lines:?}");
     assert!(lines[2].contains("put vni 1 mac 02:00:00:00:00:01 via 10.0.0.1"), "{lines:?}");
     assert!(node.r.backend().rows().is_empty());

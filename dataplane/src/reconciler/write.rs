@@ -38,6 +38,7 @@ impl<B: Backend> Reconciler<B> {
                 (Op::Put(row), true) => {
                     self.installed.insert(row);
                     self.observe.insert(vni);
+                    self.clients.look_at_vni(vni);
                 }
                 (Op::Remove(_), true) => self.forget(vni),
                 (_, false) => {

@@ -298,7 +298,7 @@ fn a_dry_run_changes_nothing() {
             for change in base() {
                 r.change(&change);
             }
-            r.dry_run().unwrap()
+            r.dry_run(&mut Vec::new()).unwrap()
         };
         let lines_planned = plan();
         assert_eq!(lines_planned[0], "vni 100: create bridge br-evpn-100");

@@ -3,6 +3,7 @@
 
 mod harness;
 
+mod clients;
 mod devices;
 mod events;
 mod rows;
