@@ -10,6 +10,7 @@ pub mod control;
 pub mod core;
 pub mod evpn;
 pub mod lab;
+pub mod migrate;
 pub mod speaker;
 
 /// The version, as `evpnd --version` says it.

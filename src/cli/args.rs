@@ -48,6 +48,16 @@ Example:
   $ evpnd check -c evpnd.toml
   evpnd.toml: ok (2 neighbours, 1 VNI)")]
     Check(ConfigFile),
+    /// Make an evpnd.toml of the configurations of gobgpd and evpn-connector
+    #[command(after_help = "\
+Examples:
+  evpnd migrate --gobgp /etc/gobgpd/gobgp.conf --evpn-connector /etc/evpn_connector/evpn_connector.conf
+  evpnd migrate --gobgp gobgp.conf --evpn-connector evpn_connector.conf -o /etc/evpnd/evpnd.toml
+  evpnd migrate --evpn-connector evpn_connector.conf --clients /var/lib/evpn_connector/client_configs
+
+The text goes to stdout, with comments where something could not be carried over; a summary goes to stderr. Nothing is
+changed. docs/migration.md has the whole move, step by step.")]
+    Migrate(MigrateArgs),
     /// Have the daemon read its configuration again: all of it, or nothing if anything is wrong
     #[command(after_help = "Example:\n  evpnd reload")]
     Reload(Socket),
@@ -99,6 +109,26 @@ pub(super) struct ConfigFile {
     /// The configuration
     #[arg(short, long, value_name = "FILE", default_value = "/etc/evpnd/evpnd.toml")]
     pub(super) config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "sources", required = true, multiple = true, args = ["gobgp", "evpn_connector"])]
+pub(super) struct MigrateArgs {
+    /// The configuration of gobgpd (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub(super) gobgp: Option<PathBuf>,
+    /// The configuration of evpn-connector (INI)
+    #[arg(long, value_name = "FILE")]
+    pub(super) evpn_connector: Option<PathBuf>,
+    /// The client files, where evpn-connector has them from --daemon-configs_dir
+    #[arg(long, value_name = "DIR")]
+    pub(super) clients: Option<PathBuf>,
+    /// Fail unless every client file is good
+    #[arg(long)]
+    pub(super) check_clients: bool,
+    /// Write to this file, which must not be there yet, instead of stdout
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@
 
 mod args;
 mod log;
+mod migrate;
 mod show;
 mod table;
 
@@ -59,6 +60,7 @@ fn command(command: Command, run: fn(Config, PathBuf) -> Result<()>, out: &mut d
             let config = Config::load(&file.config)?;
             Ok(writeln!(out, "{}: ok ({})", file.config.display(), config.summary())?)
         }
+        Command::Migrate(args) => migrate::run(&args, out),
         Command::Reload(socket) => tell(&mut Client::connect(&socket.socket)?, &Request::Reload, out),
         Command::Show(args) => {
             show::show(&args.what, args.json.json, &mut Client::connect(&args.socket.socket)?, out)

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use dataplane::kernel::KernelConfig;
 use types::{MacAddr, Vni};
 
-use super::parse::{MAX_INTERFACE_NAME, interface_name, is_host, or};
+use super::parse::{MAX_INTERFACE_NAME, asn, interface_name, is_host, or};
 use super::read::{Section, Value};
 use super::{Clients, Datapath, Dataplane, Kernel, OnExit, Ovs, VXLAN_PORT};
 use crate::evpn::default_router_mac;
@@ -196,16 +196,18 @@ pub(super) fn clients(
     mut s: Section<'_>,
     dataplane: Option<&Dataplane>,
     config_dir: &Path,
+    our_asn: u32,
 ) -> Option<Clients> {
     if !s.exists() {
         return None;
     }
     let dir = s.required("dir", "required: the directory of the client files", path);
+    let rt_asn = or(s.get("rt-asn"), our_asn, asn);
     if matches!(dataplane, Some(Dataplane::None { .. })) {
         s.problem("needs a dataplane: remove it, or say backend = \"ovs\" or \"kernel\" in [dataplane]");
     }
     s.finish();
-    Some(Clients { dir: config_dir.join(dir?) })
+    Some(Clients { dir: config_dir.join(dir?), rt_asn: rt_asn? })
 }
 
 fn host_mac(value: &Value<'_>) -> Option<MacAddr> {

@@ -352,6 +352,8 @@ pub struct L2Vni {
 pub struct Clients {
     /// The directory of their files, one client each.
     pub dir: PathBuf,
+    /// What a leading 0 in their route targets stands for: our AS, unless configured.
+    pub rt_asn: u32,
 }
 
 /// `[control]`: how the running daemon is talked to.

@@ -65,11 +65,11 @@ fn root<'a>(document: &'a Document<'a>, table: &'a DeTable<'a>, dir: &Path) -> O
     root.finish();
 
     let dataplane = dataplane(dataplane_section, &l2vni);
-    let clients = clients(clients_section, dataplane.as_ref(), dir);
     let vtep = dataplane.as_ref().and_then(Dataplane::vtep);
     let router = read_router(router, vtep, dataplane.is_some());
     // With an AS number or router id that is wrong, the rest is still read; nothing of it is used.
     let (asn, router_id) = router.map_or((1, None), |r| (r.asn, Some(r.router_id)));
+    let clients = clients(clients_section, dataplane.as_ref(), dir, asn);
     let bgp = read_bgp(bgp, asn, router_id, vtep, dir);
     let l2vnis = l2vnis(l2vni, asn, router_id.unwrap_or(Ipv4Addr::UNSPECIFIED));
     let duplicate_macs = read_duplicate_macs(duplicate_macs);

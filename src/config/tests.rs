@@ -258,7 +258,7 @@ fn everything_there_can_be() {
         arp_suppression: false,
     };
     assert_eq!(config.l2vnis, [small, large]);
-    assert_eq!(config.clients, Some(Clients { dir: "/nonexistent/clients".into() }));
+    assert_eq!(config.clients, Some(Clients { dir: "/nonexistent/clients".into(), rt_asn: 4_200_000_001 }));
     assert_eq!(config.control.socket, Path::new("evpnd.sock"));
     assert_eq!(config.summary(), "2 neighbours, 2 ranges, 2 VNIs");
 }

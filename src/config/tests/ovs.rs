@@ -23,6 +23,7 @@ vsctl = "/opt/ovs/bin/ovs-vsctl"
 ofctl = "/opt/ovs/bin/ovs-ofctl"
 [clients]
 dir = "/var/lib/evpnd/clients"
+rt-asn = 1
 "#;
 
 #[test]
@@ -45,7 +46,7 @@ fn everything_of_open_vswitch() {
             ofctl: "/opt/ovs/bin/ovs-ofctl".into(),
         })
     );
-    assert_eq!(config.clients, Some(Clients { dir: "/var/lib/evpnd/clients".into() }));
+    assert_eq!(config.clients, Some(Clients { dir: "/var/lib/evpnd/clients".into(), rt_asn: 1 }));
     assert_eq!(config.dataplane.vxlan_port(), 8472);
 }
 
@@ -128,7 +129,7 @@ fn open_vswitch() {
         ),
         ("[clients]\n", "8:1 clients.dir: required: the directory of the client files"),
         ("[clients]\ndir = 1", "9:7 clients.dir: expected a text in quotes, found integer"),
-        ("[clients]\ndir = \"/d\"\nmode = 1", "10:1 clients.mode: unknown key; known here: dir"),
+        ("[clients]\ndir = \"/d\"\nmode = 1", "10:1 clients.mode: unknown key; known here: dir, rt-asn"),
     ] {
         let text = format!(
             "[router]\nasn = 1\nrouter-id = \"1.1.1.1\"\n[dataplane]\nbackend = \"ovs\"\nvtep = \"10.0.0.1\"\n\
