@@ -1,14 +1,13 @@
 //! The dataplane thread as the core's task sees it: changes are pushed, and wait here while the thread has no room.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use dataplane::backend::Error;
 use dataplane::intent::Change;
-use dataplane::kernel::KernelConfig;
 use dataplane::reconciler::Status;
 use dataplane::thread::Handle;
 use tokio::sync::mpsc;
 
-use super::Event;
+use super::{Event, setup};
 use crate::clock;
 use crate::config::Dataplane;
 
@@ -27,23 +26,14 @@ pub(super) struct Plane {
 impl Plane {
     /// Starts the thread, if the configuration has a dataplane.
     pub(super) fn start(config: &Dataplane, core: mpsc::Sender<Event>) -> Result<Self> {
-        let thread = match config {
-            Dataplane::None { .. } => None,
-            Dataplane::Ovs(_) => bail!("backend = \"ovs\" is not in this version yet"),
-            Dataplane::Kernel(kernel) => {
-                let backend = dataplane::kernel::Kernel::open(KernelConfig {
-                    bridge: kernel.bridge_prefix.clone(),
-                    vxlan: kernel.vxlan_prefix.clone(),
-                    manage_devices: kernel.manage_devices,
-                    ..KernelConfig::default()
-                })
-                .context("the kernel dataplane cannot start")?;
+        let thread = match setup::dataplane(config)? {
+            None => None,
+            Some(plane) => {
                 let tell = move |update| {
                     // Blocks while the core is busy: then the dataplane waits, and nobody else.
                     let _ = core.blocking_send(Event::Dataplane(update));
                 };
-                let plane = dataplane::Reconciler::new(backend, dataplane::reconciler::Config::default());
-                let handle = dataplane::thread::spawn(Box::new(plane), clock::now, tell)
+                let handle = dataplane::thread::spawn(plane, clock::now, tell)
                     .context("the dataplane thread cannot start")?;
                 Some(handle)
             }

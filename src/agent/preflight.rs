@@ -15,6 +15,9 @@ const CAP_NET_ADMIN: u64 = 1 << 12;
 
 /// Looks at what `wanted` needs, as far as `running` did not need it already.
 ///
+/// Open vSwitch is not looked for here: it may come later, and what keeps it away is told, and tried again, by the
+/// dataplane.
+///
 /// # Errors
 /// What is missing, in one line.
 pub(super) fn check(wanted: &Config, running: Option<&Config>) -> Result<()> {
@@ -36,7 +39,9 @@ pub(super) fn check(wanted: &Config, running: Option<&Config>) -> Result<()> {
 /// Says what may well be meant so, but most likely is not: the VTEP's address may come later, as that of a loopback
 /// that somebody else sets up.
 pub(super) fn hint(config: &Config) {
-    let (Dataplane::Kernel(_), Some(vtep)) = (&config.dataplane, config.vtep()) else { return };
+    let Some(vtep) = config.vtep().filter(|_| !matches!(config.dataplane, Dataplane::None { .. })) else {
+        return;
+    };
     let bound = UdpSocket::bind((vtep, 0));
     if bound.is_err_and(|e| e.kind() == ErrorKind::AddrNotAvailable) {
         tracing::warn!(

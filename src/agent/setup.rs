@@ -1,12 +1,55 @@
-//! From the configuration file's words to the core's: the one place that knows both.
+//! From the configuration file's words to the core's and the dataplane's: the one place that knows all of them.
 
+use anyhow::{Context, Result};
 use bgp::session::{RemoteAsn, SessionConfig};
+use dataplane::kernel::{Kernel, KernelConfig};
+use dataplane::ovs::{self, OvsConfig, Switch};
+use dataplane::{Dataplane, Reconciler};
 
 use crate::config::{self, Config, Hops};
 use crate::core::CoreConfig;
 use crate::core::neighbour::{DynamicConfig, NeighbourConfig};
 use crate::evpn::MacVrfConfig;
 use crate::speaker::socket::SocketOptions;
+
+/// The dataplane, if there is one. The kernel has to be there; Open vSwitch may come later.
+pub(super) fn dataplane(config: &config::Dataplane) -> Result<Option<Box<dyn Dataplane + Send>>> {
+    Ok(match config {
+        config::Dataplane::None { .. } => None,
+        config::Dataplane::Kernel(kernel) => {
+            let backend = Kernel::open(KernelConfig {
+                bridge: kernel.bridge_prefix.clone(),
+                vxlan: kernel.vxlan_prefix.clone(),
+                manage_devices: kernel.manage_devices,
+                ..KernelConfig::default()
+            })
+            .context("the kernel dataplane cannot start")?;
+            Some(Box::new(Reconciler::new(backend, dataplane::reconciler::Config::default())))
+        }
+        config::Dataplane::Ovs(ovs) => {
+            let switch = Switch::open(ovs_config(ovs)).context("the Open vSwitch dataplane cannot start")?;
+            Some(Box::new(switch))
+        }
+    })
+}
+
+fn ovs_config(ovs: &config::Ovs) -> OvsConfig {
+    OvsConfig {
+        bridge: ovs.bridge.clone(),
+        datapath: match ovs.datapath {
+            config::Datapath::System => ovs::Datapath::System,
+            config::Datapath::Netdev => ovs::Datapath::Netdev,
+        },
+        vxlan: ovs.vxlan.clone(),
+        vtep: ovs.vtep,
+        vxlan_port: ovs.vxlan_port,
+        gateway_mac: ovs.gateway_mac,
+        db: ovs.db.clone(),
+        rundir: ovs.rundir.clone(),
+        vsctl: ovs.vsctl.clone(),
+        ofctl: ovs.ofctl.clone(),
+    }
+}
 
 /// What the core is to be.
 pub(super) fn core_config(config: &Config) -> CoreConfig {

@@ -20,13 +20,11 @@ pub(super) fn run(args: &MigrateArgs, out: &mut dyn Write) -> Result<()> {
         connector: args.evpn_connector.as_deref(),
         clients: args.clients.as_deref(),
     })?;
-    match &args.output {
-        Some(path) => write_new(path, &migrated.text)
-            .with_context(|| format!("{} cannot be written", path.display()))?,
-        None => {
-            out.write_all(migrated.text.as_bytes())?;
-            out.flush()?;
-        }
+    if let Some(path) = &args.output {
+        write_new(path, &migrated.text).with_context(|| format!("{} cannot be written", path.display()))?;
+    } else {
+        out.write_all(migrated.text.as_bytes())?;
+        out.flush()?;
     }
     let name =
         args.output.as_deref().map_or_else(|| "evpnd.toml".to_owned(), |path| path.display().to_string());
