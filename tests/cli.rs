@@ -205,6 +205,9 @@ fn answer(request: Request) -> Reply {
             rd: "10.0.0.101:22001".into(),
             interfaces: vec!["tap1".into()],
             ready: Some(true),
+            prefixes_local: None,
+            prefixes_remote: None,
+            router_mac: None,
         }]),
         Request::ShowDataplane => Reply::Dataplane(DataplaneView {
             backend: "kernel".into(),

@@ -3,7 +3,7 @@
 use dataplane::Standing;
 use dataplane::rows::Key;
 use tokio::sync::mpsc;
-use types::{MacAddr, Vni};
+use types::Vni;
 
 use super::Agent;
 use crate::control::view::{ExplainStep, ExplainView};
@@ -29,7 +29,7 @@ impl Agent {
             let _ = reply.try_send(Reply::Explain(finish(view, &told, &[])));
             return;
         };
-        let keys: Vec<_> = told.wanted.iter().map(|&(vni, mac)| Key::Mac(vni, mac)).collect();
+        let keys = told.wanted.clone();
         let late = reply.clone();
         let asked = thread.lookup(keys, move |standing| {
             let _ = late.try_send(Reply::Explain(finish(view, &told, &standing)));
@@ -44,7 +44,7 @@ impl Agent {
 /// Adds what the dataplane says, and the end of the story.
 fn finish(mut view: ExplainView, told: &Told, standing: &[Standing]) -> ExplainView {
     let mut missing = None;
-    for (&(vni, mac), stands) in told.wanted.iter().zip(standing) {
+    for (key, stands) in told.wanted.iter().zip(standing) {
         let (ok, text) = match (&stands.wanted, &stands.installed) {
             (Some(wanted), Some(installed)) if wanted == installed => {
                 (true, format!("in place: {installed}"))
@@ -54,11 +54,11 @@ fn finish(mut view: ExplainView, told: &Told, standing: &[Standing]) -> ExplainV
             (None, _) => (false, "the dataplane has not been told yet".to_owned()),
         };
         if !ok {
-            missing.get_or_insert((vni, mac));
+            missing.get_or_insert(*key);
         }
         view.steps.push(ExplainStep {
             stage: "installed".to_owned(),
-            vni: Some(vni.get()),
+            vni: Some(key.vni().get()),
             ok: Some(ok),
             text,
         });
@@ -67,11 +67,9 @@ fn finish(mut view: ExplainView, told: &Told, standing: &[Standing]) -> ExplainV
     view
 }
 
-fn verdict(told: &Told, missing: Option<(Vni, MacAddr)>) -> (Option<bool>, String) {
+fn verdict(told: &Told, missing: Option<Key>) -> (Option<bool>, String) {
     match (missing, &told.verdict) {
-        (Some((vni, mac)), _) => {
-            (Some(false), format!("{mac} in VNI {vni} is known, but its row is not in the dataplane"))
-        }
+        (Some(key), _) => (Some(false), format!("{key} is known, but its row is not in the dataplane")),
         (None, (reachable, text)) => (*reachable, text.clone()),
     }
 }

@@ -340,8 +340,9 @@ fn vni(v: &VniView) -> Row {
         v.rd.clone(),
         list(&v.import_rt),
         list(&v.export_rt),
-        v.local_macs.to_string(),
-        v.remote_macs.to_string(),
+        // What a VRF has is prefixes.
+        v.prefixes_local.unwrap_or(v.local_macs).to_string(),
+        v.prefixes_remote.unwrap_or(v.remote_macs).to_string(),
         or_dash(v.ready.map(yes_no)),
         list(&v.interfaces),
         list(&v.flood),

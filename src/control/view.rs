@@ -117,7 +117,7 @@ pub struct RouteView {
 }
 
 /// A row of `show macs`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MacView {
     /// In this VNI.
     pub vni: u32,
@@ -160,11 +160,11 @@ impl MacSource {
 }
 
 /// A row of `show vnis`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VniView {
     /// The VNI.
     pub vni: u32,
-    /// `l2`.
+    /// `l2`, or `l3` for a VRF.
     pub kind: String,
     /// The VTEPs that get a copy of what is flooded.
     pub flood: Vec<IpAddr>,
@@ -180,8 +180,14 @@ pub struct VniView {
     pub rd: String,
     /// Local ports.
     pub interfaces: Vec<String>,
-    /// Its devices exist; null without a dataplane.
+    /// Its devices exist, or, of a VRF, a client is up; null without a dataplane.
     pub ready: Option<bool>,
+    /// Of a VRF: prefixes that go to clients here.
+    pub prefixes_local: Option<u64>,
+    /// Of a VRF: prefixes that go to other VTEPs.
+    pub prefixes_remote: Option<u64>,
+    /// Of a VRF: what packets that are routed here come for.
+    pub router_mac: Option<MacAddr>,
 }
 
 /// `show dataplane`.
@@ -247,7 +253,7 @@ pub struct EventView {
     pub id: u64,
     /// Seconds since 1970.
     pub time: f64,
-    /// What it is about: `session`, `route`, `mac`, `dataplane`, `agent`.
+    /// What it is about: `session`, `route`, `mac`, `client`, `dataplane`, `agent`.
     pub kind: String,
     /// The neighbour it is about.
     pub neighbor: Option<IpAddr>,

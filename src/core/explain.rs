@@ -2,13 +2,15 @@
 
 use bgp::rib::{DestView, PathView, Source};
 use bgp::wire::RouteKey;
+use dataplane::intent::Hop;
+use dataplane::rows::Key;
 use ipnet::IpNet;
 use types::{MacAddr, Vni};
 
 use super::Core;
-use crate::control::view::ExplainStep;
+use crate::control::view::{ExplainStep, MacSource};
 use crate::control::{ExplainQuery, Target};
-use crate::evpn::{self, MacSource};
+use crate::evpn::{self, PrefixStory};
 
 /// Routes told of; more say little more.
 const MAX_ROUTES: usize = 32;
@@ -18,8 +20,8 @@ const MAX_ROUTES: usize = 32;
 pub struct Told {
     /// Step by step.
     pub steps: Vec<ExplainStep>,
-    /// The remote MACs that should have a row in the dataplane.
-    pub wanted: Vec<(Vni, MacAddr)>,
+    /// What should be in the dataplane.
+    pub wanted: Vec<Key>,
     /// Whether the address can be reached as far as the core can tell, and the end of the story.
     pub verdict: (Option<bool>, String),
 }
@@ -56,25 +58,31 @@ impl Core {
         }
         let vni_fits = |vni: Vni| query.vni.is_none_or(|v| v == vni);
         let macs: Vec<(Vni, MacAddr)> = match query.target {
-            Target::Mac(mac) => {
-                self.evpn.vnis().iter().map(|v| (v.vni, mac)).filter(|m| vni_fits(m.0)).collect()
-            }
-            Target::Ip(ip) => self.evpn.macs_of(ip).into_iter().filter(|m| vni_fits(m.0)).collect(),
+            Target::Mac(mac) => self.evpn.l2vnis().into_iter().map(|vni| (vni, mac)).collect(),
+            Target::Ip(ip) => self.evpn.macs_of(ip),
             Target::Prefix(_) => Vec::new(),
         };
-        if let Some(vni) = query.vni.filter(|vni| self.evpn.vnis().iter().all(|v| v.vni != *vni)) {
+        if let Some(vni) = query.vni.filter(|vni| !self.evpn.has(*vni)) {
             told.step("imported", Some(vni), Some(false), format!("VNI {vni} is not configured here"));
         }
-        for (vni, mac) in macs {
+        for (vni, mac) in macs.into_iter().filter(|m| vni_fits(m.0)) {
             self.tell_mac(vni, mac, &mut told);
+        }
+        let prefix = match query.target {
+            Target::Mac(_) => None,
+            Target::Ip(ip) => Some(IpNet::from(ip)),
+            Target::Prefix(prefix) => Some(prefix),
+        };
+        let stories = prefix.map(|prefix| self.evpn.explain_prefix(prefix)).unwrap_or_default();
+        for story in stories.iter().filter(|story| vni_fits(story.vni)) {
+            tell_prefix(story, &mut told);
         }
         if told.verdict.1.is_empty() {
             let flooding: Vec<_> = match query.target {
-                Target::Ip(ip) => self.evpn.vnis().into_iter().filter(|v| v.flood.contains(&ip)).collect(),
+                Target::Ip(ip) => self.evpn.flooding(ip).into_iter().filter(|v| vni_fits(*v)).collect(),
                 _ => Vec::new(),
             };
-            let flooding: Vec<_> =
-                flooding.iter().filter(|v| vni_fits(v.vni)).map(|v| v.vni.to_string()).collect();
+            let flooding: Vec<_> = flooding.iter().map(ToString::to_string).collect();
             told.verdict = match (heard, query.target) {
                 (0, _) => (None, "nothing is known of it".to_owned()),
                 _ if !flooding.is_empty() => {
@@ -82,7 +90,7 @@ impl Core {
                 }
                 _ if ours == heard => (None, "announced by this node".to_owned()),
                 (_, Target::Prefix(_)) => {
-                    (None, "announced; prefixes are not put into a dataplane here".to_owned())
+                    (Some(false), "announced, but no VRF of this node uses it".to_owned())
                 }
                 _ => (Some(false), "announced, but no VNI of this node uses it".to_owned()),
             };
@@ -117,14 +125,16 @@ impl Core {
         if verdicts.is_empty() {
             let why = match key {
                 RouteKey::MacIp { .. } | RouteKey::Imet { .. } => format!("no VNI imports {targets}"),
-                _ => "only routes of types 2 and 3 are imported".to_owned(),
+                RouteKey::Prefix { .. } => format!("no VRF imports {targets}"),
+                _ => "only routes of types 2, 3 and 5 are imported".to_owned(),
             };
             told.step("imported", None, Some(false), why);
         }
         for verdict in verdicts.iter().filter(|v| only.is_none_or(|vni| vni == v.vni)) {
+            let into = if verdict.routed { "VRF: " } else { "" };
             let (ok, text) = match &verdict.reject {
-                None => (true, format!("imported by {targets}")),
-                Some(reject) => (false, format!("matches {targets}, but cannot be used: {reject}")),
+                None => (true, format!("{into}imported by {targets}")),
+                Some(reject) => (false, format!("{into}matches {targets}, but cannot be used: {reject}")),
             };
             told.step("imported", Some(verdict.vni), Some(ok), text);
         }
@@ -149,7 +159,7 @@ impl Core {
                     (true, format!("{mac} in VNI {vni} is local, on {port}, {announced}"))
                 }
                 MacSource::Remote => {
-                    told.wanted.push((vni, mac));
+                    told.wanted.push(Key::Mac(vni, mac));
                     let vtep = view.vtep.map(|v| v.to_string()).unwrap_or_default();
                     (true, format!("{mac} in VNI {vni} is behind VTEP {vtep}"))
                 }
@@ -162,6 +172,48 @@ impl Core {
     }
 }
 
+fn tell_prefix(story: &PrefixStory, told: &mut Told) {
+    let (vni, prefix) = (story.vni, story.prefix);
+    for (name, up) in &story.clients {
+        let state = if *up { "up" } else { "down" };
+        told.step(
+            "selected",
+            Some(vni),
+            Some(*up),
+            format!("{prefix} is behind client {name}, which is {state}"),
+        );
+    }
+    for path in story.paths.iter().take(MAX_ROUTES) {
+        let ok = path.standing == evpn::PathStanding::Chosen;
+        let text = format!(
+            "{prefix} at {}, VNI {}, router MAC {}: {}",
+            path.vtep, path.wire_vni, path.router_mac, path.standing
+        );
+        told.step("selected", Some(vni), Some(ok), text);
+    }
+    let name = |hop: &Hop| match hop {
+        Hop::Client(name) => name.to_string(),
+        Hop::Remote { vtep, .. } => vtep.to_string(),
+    };
+    let names = story.hops.iter().map(name).collect::<Vec<_>>().join(", ");
+    let (reachable, text) = match story.hops.first() {
+        None => (
+            false,
+            format!("{prefix} in VRF {vni} is dropped: none of its clients is up, and no other node has it"),
+        ),
+        Some(Hop::Client(_)) => {
+            let announced = if story.announced { "announced" } else { "not announced" };
+            (true, format!("{prefix} in VRF {vni} is local, behind client {names}, {announced}"))
+        }
+        Some(Hop::Remote { .. }) => (true, format!("{prefix} in VRF {vni} is behind VTEP {names}")),
+    };
+    told.wanted.push(Key::Prefix(vni, prefix));
+    told.step("wanted", Some(vni), Some(reachable), text.clone());
+    if told.verdict.0 != Some(true) {
+        told.verdict = (Some(reachable), text);
+    }
+}
+
 /// Whether a route says something of the address.
 fn concerns(key: &RouteKey, target: Target) -> bool {
     match (key, target) {
@@ -169,13 +221,10 @@ fn concerns(key: &RouteKey, target: Target) -> bool {
         (RouteKey::MacIp { ip, .. }, Target::Ip(wanted)) => *ip == Some(wanted),
         (RouteKey::Imet { originator, .. }, Target::Ip(wanted)) => *originator == wanted,
         (RouteKey::Prefix { prefix, .. }, Target::Ip(wanted)) => prefix.contains(&wanted),
-        (RouteKey::Prefix { prefix, .. }, Target::Prefix(wanted)) => contains(*prefix, wanted),
+        (RouteKey::Prefix { prefix, .. }, Target::Prefix(wanted)) => prefix.contains(&wanted),
+        (RouteKey::MacIp { ip: Some(ip), .. }, Target::Prefix(wanted)) => IpNet::from(*ip) == wanted,
         _ => false,
     }
-}
-
-fn contains(prefix: IpNet, wanted: IpNet) -> bool {
-    prefix.contains(&wanted)
 }
 
 fn count(n: usize, what: &str) -> String {

@@ -9,7 +9,7 @@ use types::{MacAddr, Time, Vni};
 
 use super::Core;
 use super::neighbour::Neighbour;
-use crate::control::view::{MacSource, MacView, NeighborView, RouteView, SessionState, VniView};
+use crate::control::view::{MacView, NeighborView, RouteView, SessionState, VniView};
 use crate::control::{MAX_PAGE, MacsQuery, Page, RoutesQuery};
 use crate::evpn;
 
@@ -53,24 +53,13 @@ impl Core {
 
     /// `show vnis`; `devices`: there is a dataplane to be ready.
     pub fn vni_views(&self, devices: bool) -> Vec<VniView> {
-        let configs = &self.config.mac_vrfs;
-        let view = |v: evpn::VniView| VniView {
-            vni: v.vni.get(),
-            kind: v.kind.to_owned(),
-            flood: v.flood,
-            local_macs: v.local_macs as u64,
-            remote_macs: v.remote_macs as u64,
-            import_rt: v.import_rt,
-            export_rt: v.export_rt,
-            rd: v.rd,
-            interfaces: configs
-                .iter()
-                .find(|c| c.vni == v.vni)
-                .map(|c| c.interfaces.clone())
-                .unwrap_or_default(),
-            ready: devices.then_some(v.ready),
-        };
-        self.evpn.vnis().into_iter().map(view).collect()
+        let mut vnis = self.evpn.vnis();
+        if !devices {
+            for vni in &mut vnis {
+                vni.ready = None;
+            }
+        }
+        vnis
     }
 
     /// A page of `show macs`, in order of VNI and MAC.
@@ -87,7 +76,7 @@ impl Core {
             keys.truncate(limit);
         }
         keys.sort_unstable();
-        let rows = keys.iter().filter_map(|&(vni, mac)| self.evpn.mac(vni, mac)).map(mac_view).collect();
+        let rows = keys.iter().filter_map(|&(vni, mac)| self.evpn.mac(vni, mac)).collect();
         Page { rows, next: if more { keys.last().copied() } else { None } }
     }
 
@@ -168,7 +157,7 @@ impl Core {
         }
     }
 
-    /// The VNIs that use a path.
+    /// The VNIs and VRFs that use a path.
     fn imported_by(&self, key: &RouteKey, path: &PathView<'_>) -> Vec<u32> {
         let route = evpn::Route {
             attributes: path.attributes,
@@ -177,7 +166,11 @@ impl Core {
             local: path.source == Source::Local,
         };
         let verdicts = self.evpn.verdicts(key, &route).into_iter();
-        verdicts.filter(|v| v.reject.is_none()).map(|v| v.vni.get()).collect()
+        let mut vnis: Vec<_> = verdicts.filter(|v| v.reject.is_none()).map(|v| v.vni.get()).collect();
+        // A VNI and a VRF may have the same number.
+        vnis.sort_unstable();
+        vnis.dedup();
+        vnis
     }
 
     /// The neighbour a path came from; `None` for our own.
@@ -190,23 +183,6 @@ impl Core {
 
     fn peer_address(&self, peer: PeerId) -> Option<IpAddr> {
         Some(self.neighbours.get(self.peers.get(&peer)?)?.config.address)
-    }
-}
-
-fn mac_view(m: evpn::MacView) -> MacView {
-    MacView {
-        vni: m.vni.get(),
-        mac: m.mac,
-        ips: m.ips,
-        source: match m.source {
-            evpn::MacSource::Local => MacSource::Local,
-            evpn::MacSource::Remote => MacSource::Remote,
-        },
-        vtep: m.vtep,
-        interface: m.interface,
-        sequence: m.sequence,
-        sticky: m.sticky,
-        duplicate: m.frozen,
     }
 }
 

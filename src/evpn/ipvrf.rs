@@ -21,7 +21,8 @@ use super::originate;
 use super::path::{MAX_ECMP, Paths, Rank, RemoteHop, Way};
 use super::pool::Pool;
 use super::target::ImportRt;
-use super::view::{PathStanding, PathView, PrefixStory, VniView};
+use super::view::{PathStanding, PathView, PrefixStory};
+use crate::control::view::VniView;
 
 /// A client of the VRF.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -301,17 +302,18 @@ impl IpVrf {
     pub(super) fn view(&self, node: &EvpnConfig) -> VniView {
         let text = |rt: &RouteTarget| rt.to_string();
         VniView {
-            vni: self.vni,
-            kind: "l3",
+            vni: self.vni.get(),
+            kind: "l3".to_owned(),
             flood: Vec::new(),
             local_macs: 0,
             remote_macs: 0,
             import_rt: self.import_rt.iter().map(ToString::to_string).collect(),
             export_rt: self.export().iter().map(text).collect(),
             rd: self.rd.to_string(),
-            ready: self.members.values().any(|m| m.up),
-            duplicate_macs: 0,
-            prefixes: Some((self.local, self.remote)),
+            interfaces: Vec::new(),
+            ready: Some(self.members.values().any(|m| m.up)),
+            prefixes_local: Some(self.local as u64),
+            prefixes_remote: Some(self.remote as u64),
             router_mac: Some(node.router_mac()),
         }
     }

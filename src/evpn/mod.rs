@@ -59,10 +59,7 @@ pub use event::{Event, EventKind, Output, Place};
 pub use judge::Reject;
 pub use manual::{ManualError, ManualKind, ManualRoute};
 pub use target::{ImportRt, auto_export};
-pub use view::{
-    CandidateView, Counters, MacSource, MacStory, MacView, PathStanding, PathView, PrefixStory, Standing,
-    VniView,
-};
+pub use view::{CandidateView, Counters, MacStory, PathStanding, PathView, PrefixStory, Standing};
 
 use dests::Dests;
 use endpoint::Endpoints;
@@ -73,6 +70,8 @@ use mac::Candidate;
 use path::{Rank, RemoteHop, Way};
 use target::{Facts, Imports};
 use vrf::{Imet, MacVrf};
+
+use crate::control::view::{MacView, VniView};
 
 /// Keys come from peers: the hash is seeded. What is said must not depend on it: iterate in order before saying things.
 type Map<K, V> = HashMap<K, V, RandomState>;
@@ -436,12 +435,33 @@ impl Evpn {
         self.by_vni.get(&vni).and_then(|&slot| self.vrfs[slot as usize].as_deref())
     }
 
+    /// The L2 VNIs, ascending.
+    pub fn l2vnis(&self) -> Vec<Vni> {
+        let mut vnis: Vec<_> = self.by_vni.keys().copied().collect();
+        vnis.sort_unstable();
+        vnis
+    }
+
+    /// There is an L2 VNI or a VRF of this number.
+    pub fn has(&self, vni: Vni) -> bool {
+        self.by_vni.contains_key(&vni) || self.by_vrf.contains_key(&vni)
+    }
+
+    /// The VNIs that flood to a VTEP, ascending.
+    pub fn flooding(&self, vtep: IpAddr) -> Vec<Vni> {
+        let floods = |vrf: &MacVrf| vrf.flood.get(&vtep).is_some_and(|e| e.installed.is_some());
+        let mut vnis: Vec<_> =
+            self.vrfs.iter().flatten().filter(|vrf| floods(vrf)).map(|v| v.vni()).collect();
+        vnis.sort_unstable();
+        vnis
+    }
+
     /// The VNIs and VRFs, ascending.
     pub fn vnis(&self) -> Vec<VniView> {
         let macs = self.vrfs.iter().flatten().map(|v| v.view());
         let ips = self.ip_vrfs.iter().flatten().map(|v| v.view(&self.node));
         let mut vnis: Vec<_> = macs.chain(ips).collect();
-        vnis.sort_unstable_by_key(|v| (v.vni, v.kind));
+        vnis.sort_unstable_by(|a, b| (a.vni, &a.kind).cmp(&(b.vni, &b.kind)));
         vnis
     }
 

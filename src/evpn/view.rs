@@ -1,4 +1,4 @@
-//! What people and scripts are shown: `show macs`, `show vnis`, `explain`, counters.
+//! What people and scripts are shown: the rows of `show macs` and `show vnis`, what `explain` tells, counters.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -13,67 +13,7 @@ use super::endpoint::Endpoints;
 use super::judge::Reject;
 use super::mac::{Candidate, MacEntry};
 use super::vrf::MacVrf;
-
-/// Whose a MAC is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MacSource {
-    /// Seen on a local port.
-    Local,
-    /// Announced by a VTEP.
-    Remote,
-}
-
-/// A row of `show macs`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MacView {
-    /// In this VNI.
-    pub vni: Vni,
-    /// The MAC.
-    pub mac: MacAddr,
-    /// Its addresses, ascending.
-    pub ips: Vec<IpAddr>,
-    /// Whose it is.
-    pub source: MacSource,
-    /// The VTEP it is behind, if remote.
-    pub vtep: Option<IpAddr>,
-    /// The port it is on, if local.
-    pub interface: Option<String>,
-    /// Mobility sequence.
-    pub sequence: u32,
-    /// Does not move.
-    pub sticky: bool,
-    /// Held as a duplicate: neither announced nor installed.
-    pub frozen: bool,
-}
-
-/// A row of `show vnis`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VniView {
-    /// The VNI.
-    pub vni: Vni,
-    /// `l2`, or `l3` for a VRF.
-    pub kind: &'static str,
-    /// VTEPs flooded to, ascending.
-    pub flood: Vec<IpAddr>,
-    /// How many MACs are ours.
-    pub local_macs: usize,
-    /// How many are behind VTEPs.
-    pub remote_macs: usize,
-    /// What is imported.
-    pub import_rt: Vec<String>,
-    /// What our routes carry.
-    pub export_rt: Vec<String>,
-    /// The route distinguisher of our routes.
-    pub rd: String,
-    /// The dataplane has its device; of a VRF: a client of it is up.
-    pub ready: bool,
-    /// How many MACs are held as duplicates.
-    pub duplicate_macs: usize,
-    /// Of a VRF: how many prefixes go to clients here, and how many to other VTEPs.
-    pub prefixes: Option<(usize, usize)>,
-    /// Of a VRF: what packets that are routed here come for.
-    pub router_mac: Option<MacAddr>,
-}
+use crate::control::view::{MacSource, MacView, VniView};
 
 /// What became of a candidate for a MAC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,17 +174,18 @@ impl MacVrf {
             import.iter().map(ToString::to_string).collect()
         };
         VniView {
-            vni: self.vni(),
-            kind: "l2",
+            vni: self.vni().get(),
+            kind: "l2".to_owned(),
             flood,
-            local_macs: self.claims.len(),
-            remote_macs: self.remote_macs,
+            local_macs: self.claims.len() as u64,
+            remote_macs: self.remote_macs as u64,
             import_rt,
             export_rt: self.export.iter().map(ToString::to_string).collect(),
             rd: self.rd.to_string(),
-            ready: self.ready,
-            duplicate_macs: self.frozen.len(),
-            prefixes: None,
+            interfaces: self.config.interfaces.clone(),
+            ready: Some(self.ready),
+            prefixes_local: None,
+            prefixes_remote: None,
             router_mac: None,
         }
     }
@@ -252,7 +193,7 @@ impl MacVrf {
     fn local_view(&self, mac: MacAddr) -> Option<MacView> {
         let claim = self.claims.get(&mac)?;
         Some(MacView {
-            vni: self.vni(),
+            vni: self.vni().get(),
             mac,
             ips: self.addresses(mac).collect(),
             source: MacSource::Local,
@@ -260,7 +201,7 @@ impl MacVrf {
             interface: Some(claim.interface.to_string()),
             sequence: claim.sequence,
             sticky: claim.sticky,
-            frozen: self.frozen.contains_key(&mac),
+            duplicate: self.frozen.contains_key(&mac),
         })
     }
 
@@ -277,7 +218,7 @@ impl MacVrf {
         ips.sort_unstable();
         ips.dedup();
         Some(MacView {
-            vni: self.vni(),
+            vni: self.vni().get(),
             mac,
             ips,
             source: MacSource::Remote,
@@ -285,7 +226,7 @@ impl MacVrf {
             interface: None,
             sequence: best.sequence,
             sticky: best.fixed(),
-            frozen: self.frozen.contains_key(&mac),
+            duplicate: self.frozen.contains_key(&mac),
         })
     }
 

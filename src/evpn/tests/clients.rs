@@ -249,7 +249,8 @@ fn a_vrf_announces_the_prefixes_of_clients_that_are_up() {
     assert_eq!(node.targets("10.1.0.1/32").unwrap(), ["7:7", "8:8"]);
     assert_eq!(node.hops(5000, "10.1.0.1/32").unwrap().len(), 2);
     let view = node.evpn.vnis().remove(0);
-    assert_eq!((view.kind, view.prefixes, view.router_mac), ("l3", Some((2, 0)), Some(router(1))));
+    assert_eq!((&*view.kind, view.router_mac), ("l3", Some(router(1))));
+    assert_eq!((view.prefixes_local, view.prefixes_remote), (Some(2), Some(0)));
     assert_eq!(
         (view.import_rt, view.export_rt),
         (vec!["7:7".into(), "8:8".into()], vec!["7:7".into(), "8:8".into()])
@@ -275,7 +276,7 @@ fn a_vrf_takes_prefixes_and_the_vni_they_say() {
     let default = type5(2, "0.0.0.0/0", 777, routed(2, &["1:5000"]));
     node.hear(default.clone());
     assert_eq!(node.hops(5000, "0.0.0.0/0"), Some(vec![remote(2, 777)]));
-    assert_eq!(node.evpn.vnis()[0].prefixes, Some((0, 1)));
+    assert_eq!(node.evpn.vnis()[0].prefixes_remote, Some(1));
     // A second border router, as good; then a worse one.
     let other = type5(3, "0.0.0.0/0", 5000, routed(3, &["1:5000"]));
     node.hear(other.clone());
@@ -377,11 +378,8 @@ fn distinguishers_stay_whoever_comes_and_goes() {
     let rds: Vec<_> = node.evpn.vnis().into_iter().map(|v| (v.kind, v.rd)).collect();
     assert_eq!(
         rds,
-        [
-            ("l2", "10.0.0.1:10".to_owned()),
-            ("l3", "10.0.0.1:32778".to_owned()),
-            ("l2", "10.0.0.1:32779".to_owned())
-        ]
+        [("l2", "10.0.0.1:10"), ("l3", "10.0.0.1:32778"), ("l2", "10.0.0.1:32779")]
+            .map(|(kind, rd)| (kind.to_owned(), rd.to_owned()))
     );
     // Unless somebody configures it.
     let fixed = MacVrfConfig { rd: Some("10.0.0.1:32778".parse().unwrap()), ..MacVrfConfig::new(vni(7)) };

@@ -17,6 +17,7 @@ use dataplane::intent::{Client, Flood, Hop, L2Vni, Neighbour, RemoteMac, Vrf};
 use ipnet::IpNet;
 
 use super::*;
+use crate::control::view::MacSource;
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()

@@ -194,7 +194,7 @@ fn cases() -> u32 {
 fn check_views(node: &Node, model: &Model) {
     let (mut local, mut remote) = (0, 0);
     for view in node.evpn.macs(None) {
-        let key = (view.vni, view.mac);
+        let key = (vni(view.vni), view.mac);
         match view.source {
             MacSource::Local => {
                 let claim = &model.claims[&key];
@@ -212,8 +212,8 @@ fn check_views(node: &Node, model: &Model) {
     }
     assert_eq!((local, remote), (model.claims.len(), node.table.macs.len()));
     let vnis = node.evpn.vnis();
-    assert_eq!(vnis.iter().map(|v| v.local_macs).sum::<usize>(), local);
-    assert_eq!(vnis.iter().map(|v| v.remote_macs).sum::<usize>(), remote);
+    assert_eq!(vnis.iter().map(|v| v.local_macs as usize).sum::<usize>(), local);
+    assert_eq!(vnis.iter().map(|v| v.remote_macs as usize).sum::<usize>(), remote);
     assert_eq!(vnis.iter().map(|v| v.flood.len()).sum::<usize>(), node.table.flood.len());
 }
 
