@@ -145,6 +145,69 @@ fn route(n: u64) -> RouteView {
     }
 }
 
+/// An l2 client that is up; the others of its table differ in a few fields.
+fn client(name: &str) -> ClientView {
+    ClientView {
+        name: name.into(),
+        cfg_type: Some("l2".into()),
+        vni: Some(10),
+        port: Some("ofport 1000".into()),
+        tag: None,
+        mac: Some("36:e7:a5:7e:0c:81".parse().unwrap()),
+        ips: vec!["10.0.0.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
+        routes: vec![],
+        state: ClientState::Up,
+        problem: None,
+        line: None,
+        anti_spoof: true,
+        in_use: true,
+        interface: Some("tap0".into()),
+        announced: 3,
+        elsewhere: None,
+        errors: vec![],
+        warnings: vec![],
+    }
+}
+
+/// The same without what makes it up.
+fn down(name: &str, state: ClientState, problem: &str) -> ClientView {
+    ClientView { interface: None, announced: 0, state, problem: Some(problem.into()), ..client(name) }
+}
+
+fn clients() -> Vec<ClientView> {
+    let unknown = || ClientView {
+        cfg_type: None,
+        vni: None,
+        port: None,
+        mac: None,
+        ips: vec![],
+        in_use: false,
+        ..down("e.json", ClientState::Broken, "line 3: is no JSON: expected comma")
+    };
+    vec![
+        client("a.json"),
+        ClientView {
+            cfg_type: Some("l3".into()),
+            port: Some("tap1".into()),
+            tag: Some(100),
+            ips: vec![],
+            routes: vec!["10.0.0.0/24".parse().unwrap()],
+            warnings: vec!["line 9: ofprt: unknown key, ignored; did you mean ofport?".into()],
+            ..down("b.json", ClientState::Waiting, "no port tap1 on br-evpn yet")
+        },
+        ClientView { in_use: false, ..down("c.json", ClientState::Conflict, "a.json has ofport 1000") },
+        ClientView {
+            state: ClientState::BrokenKept,
+            problem: Some("line 2: vni: expected a number from 1 to 16777215, found 0".into()),
+            line: Some(2),
+            errors: vec!["line 2: vni: …".into(), "line 3: mac: …".into()],
+            elsewhere: Some("10.0.0.102".parse().unwrap()),
+            ..client("d.json")
+        },
+        unknown(),
+    ]
+}
+
 fn answer(request: Request) -> Reply {
     match request {
         Request::ClearMac(ClearMac { vni, mac }) => Reply::Done(format!("cleared {mac} in {vni}")),
@@ -209,6 +272,13 @@ fn answer(request: Request) -> Reply {
             prefixes_remote: None,
             router_mac: None,
         }]),
+        Request::ShowClients(query) => {
+            let rows = clients();
+            let at = query.after.map_or(0, |after| rows.iter().position(|c| c.name == after).unwrap() + 1);
+            let rows: Vec<_> = rows[at..].iter().take(query.limit.unwrap_or(5).min(2)).cloned().collect();
+            let next = rows.last().map(|c| c.name.clone()).filter(|name| name != "e.json");
+            Reply::Clients(Page { rows, next })
+        }
         Request::ShowDataplane => Reply::Dataplane(DataplaneView {
             backend: "kernel".into(),
             in_sync: false,
@@ -233,6 +303,14 @@ fn answer(request: Request) -> Reply {
             vnis: 1,
             local_macs: 1,
             remote_macs: 1,
+            clients: Some(ClientsSummary {
+                files: 5,
+                up: 1,
+                waiting: 1,
+                broken: 2,
+                conflict: 1,
+                problem: None,
+            }),
             backend: "kernel".into(),
             in_sync: true,
         }),
@@ -365,6 +443,7 @@ neighbors  1 of 2 established
 routes     5, 10 paths
 VNIs       1
 MACs       1 local, 1 remote
+clients    5 files, 1 up, 1 waiting, 2 broken, 1 in conflict
 dataplane  kernel, in sync
 "
     );
@@ -387,6 +466,98 @@ imported  22001  no  wants 65000:22001
             serde_json::from_str(&daemon.show(&[what, &["--json"]].concat())).unwrap();
         assert!(json.is_array(), "{what:?}");
     }
+}
+
+#[test]
+fn clients_with_all_that_is_to_be_said_of_them() {
+    let daemon = Daemon::start("clients");
+    let shown = daemon.show(&["show", "clients"]);
+    let lines: Vec<&str> = shown.lines().collect();
+    let starts = [
+        "NAME    KIND  VNI  PORT           MAC                ADDRESSES             ROUTES  STATE",
+        "a.json  l2     10  ofport 1000    36:e7:a5:7e:0c:81  10.0.0.1,2001:db8::1       3  up",
+        "b.json  l3     10  tap1 VLAN 100  36:e7:a5:7e:0c:81  10.0.0.0/24                0  waiting: no port tap1 on br-evpn \
+         yet; line 9: ofprt: unknown key, ignored; did you mean ofport?",
+        "c.json  l2     10  ofport 1000    36:e7:a5:7e:0c:81  10.0.0.1,2001:db8::1       0  conflict: a.json has ofport 1000",
+        "d.json  l2     10  ofport 1000    36:e7:a5:7e:0c:81  10.0.0.1,2001:db8::1       3  broken: line 2: vni: expected a \
+         number from 1 to 16777215, found 0 (and 1 more errors); what it said before stays, up at tap0; its MAC is \
+         behind 10.0.0.102 now",
+        "e.json  -       -  -              -                  -                          0  broken: line 3: is no JSON: \
+         expected comma",
+    ];
+    assert_eq!(lines, starts);
+    let json: serde_json::Value = serde_json::from_str(&daemon.show(&["show", "clients", "--json"])).unwrap();
+    let rows = json.as_array().unwrap();
+    assert_eq!(rows.len(), 5);
+    for row in rows {
+        for key in [
+            "name",
+            "cfg_type",
+            "vni",
+            "port",
+            "tag",
+            "mac",
+            "ips",
+            "routes",
+            "state",
+            "problem",
+            "line",
+            "anti_spoof",
+        ] {
+            assert!(row.get(key).is_some(), "{key} is missing in {row}");
+        }
+    }
+    let states: Vec<_> = rows.iter().map(|row| row["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["up", "waiting", "conflict", "broken-kept", "broken"]);
+    assert_eq!((&rows[3]["line"], &rows[1]["tag"]), (&2.into(), &100.into()));
+    assert_eq!(daemon.show(&["show", "clients", "--limit", "3"]).lines().count(), 4);
+}
+
+/// Every client file is checked with the configuration, and all that is wrong is said at once.
+#[test]
+fn check_reads_client_files() {
+    let dir = TempPath::new("check-clients.d");
+    let config = TempPath::new("check-clients.toml");
+    std::fs::create_dir_all(dir.0.join("clients")).unwrap();
+    let text = format!(
+        "[router]\nasn = 65001\n[dataplane]\nvtep = \"10.0.0.1\"\n[clients]\ndir = {:?}\n",
+        dir.0.join("clients")
+    );
+    std::fs::write(&config.0, text).unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.0.join("clients").join(name), text).unwrap();
+    let good = "{\"mac\": \"02:00:00:00:00:01\", \"vni\": 10, \"interface\": \"tap0\"}";
+    write("a.json", good);
+    let (code, out, err) = run(&["check", "-c", config.str()]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert!(out.contains("clients: ok (1 client)\n"), "{out}");
+
+    write("b.json", "{\n  \"mac\": \"nonsense\",\n  \"vni\": 0, // none\n  \"ofport\": 1\n}\n");
+    write("c.json", good);
+    write("d.json", "");
+    let (code, out, err) = run(&["check", "-c", config.str()]);
+    assert_eq!(code, 1, "{out}");
+    let path = dir.0.join("clients");
+    let path = path.display();
+    assert_eq!(
+        err,
+        format!(
+            "\
+{path}/b.json:2: mac: expected a MAC like \"36:e7:a5:7e:0c:81\", found \"nonsense\"
+    2 |   \"mac\": \"nonsense\",
+      |          ^^^^^^^^^^
+{path}/b.json:3: vni: expected a number from 1 to 16777215, found 0
+    3 |   \"vni\": 0, // none
+      |          ^
+{path}/c.json: a.json has tap0
+{path}/d.json: is empty
+"
+        )
+    );
+    // A directory that is not there yet is no mistake; it is said all the same.
+    std::fs::remove_dir_all(&dir.0).unwrap();
+    let (code, _, err) = run(&["check", "-c", config.str()]);
+    assert_eq!(code, 0);
+    assert!(err.ends_with("there is no such directory (yet)\n"), "{err}");
 }
 
 #[test]
@@ -472,7 +643,7 @@ fn wrong_usage() {
     for (args, message) in [
         (&[][..], "Usage: evpnd <COMMAND>"),
         (&["shw"], "unrecognized subcommand 'shw'"),
-        (&["show", "clients"], "unrecognized subcommand 'clients'"),
+        (&["show", "tea"], "unrecognized subcommand 'tea'"),
         (&["graph", "hosts"], "unrecognized subcommand 'graph'"),
         (
             &["explain", "nonsense"],

@@ -30,6 +30,7 @@ impl Agent {
             Request::ShowRoutes(query) => Reply::Routes(self.core.route_views(&query)),
             Request::ShowVnis => Reply::Vnis(self.core.vni_views(self.plane.status().is_some())),
             Request::ShowMacs(query) => Reply::Macs(self.core.mac_views(&query)),
+            Request::ShowClients(query) => Reply::Clients(self.client_views(&query)),
             Request::ShowDataplane => Reply::Dataplane(self.dataplane_view(now)),
             Request::ShowSummary => Reply::Summary(self.summary(now)),
             Request::Explain(query) => {
@@ -115,6 +116,7 @@ impl Agent {
             vnis: vnis.len() as u64,
             local_macs: vnis.iter().map(|v| v.local_macs).sum(),
             remote_macs: vnis.iter().map(|v| v.remote_macs).sum(),
+            clients: self.clients_summary(),
             backend: dataplane.backend,
             in_sync: dataplane.in_sync,
         }

@@ -5,6 +5,7 @@
 //! worker of the runtime, the dataplane by a thread of its own.
 
 mod answer;
+mod clients;
 mod explain;
 mod plane;
 mod preflight;
@@ -45,6 +46,8 @@ enum Event {
     Connected(NeighbourId, std::io::Result<TcpStream>),
     Connection(ConnId, connection::Event),
     Dataplane(dataplane::thread::Update),
+    /// Of the directory with this number.
+    Clients(u64, crate::clients::Update),
 }
 
 /// Runs the daemon until it is told to stop.
@@ -86,6 +89,7 @@ struct Agent {
     path: PathBuf,
     core: Core,
     plane: Plane,
+    clients: clients::Clients,
     events: mpsc::Receiver<Event>,
     sender: mpsc::Sender<Event>,
     calls: mpsc::Receiver<control::Call>,
@@ -128,6 +132,7 @@ impl Agent {
             config,
             path,
             plane,
+            clients: clients::Clients::default(),
             events,
             sender,
             listeners: Vec::new(),
@@ -144,6 +149,7 @@ impl Agent {
         let wanted = agent.config.clone();
         agent.listen(&wanted)?;
         agent.core.reconfigure(setup::core_config(&wanted), now, &mut agent.out).context("configuration")?;
+        agent.watch_clients(&wanted, None, now)?;
         Ok(agent)
     }
 
@@ -257,6 +263,7 @@ impl Agent {
                 };
                 self.core.handle(input, now, &mut self.out);
             }
+            Event::Clients(generation, update) => self.clients_changed(generation, update, now),
             Event::Dataplane(update) => match update {
                 dataplane::thread::Update::Room => self.plane.room(),
                 dataplane::thread::Update::Output(dataplane::reconciler::Output::Local(local)) => {
@@ -364,7 +371,8 @@ impl Agent {
         let now = clock::now();
         self.core.reconfigure(core_config, now, &mut self.out)?;
         let summary = wanted.summary();
-        self.config = wanted;
+        let running = std::mem::replace(&mut self.config, wanted.clone());
+        self.watch_clients(&wanted, Some(&running), now)?;
         self.core.note_agent(format!("configuration read again: {summary}"), now);
         Ok(summary)
     }

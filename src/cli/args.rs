@@ -42,7 +42,7 @@ Examples:
 
 SIGHUP reads the configuration again, as `evpnd reload` does; SIGTERM and SIGINT stop it.")]
     Run(RunArgs),
-    /// Check a configuration; changes nothing
+    /// Check a configuration and its client files; changes nothing
     #[command(after_help = "\
 Example:
   $ evpnd check -c evpnd.toml
@@ -67,7 +67,8 @@ Examples:
   evpnd show summary
   evpnd show neighbors --json
   evpnd show routes --type 2 --vni 22001
-  evpnd show macs --vni 22001")]
+  evpnd show macs --vni 22001
+  evpnd show clients")]
     Show(ShowArgs),
     /// Tell the whole story of one address: heard from whom, chosen or not, imported, installed
     #[command(after_help = "\
@@ -183,6 +184,8 @@ pub(super) enum Show {
     Vnis,
     /// The MACs of all VNIs, local and remote
     Macs(MacsArgs),
+    /// The clients, and what is wrong with their files
+    Clients(ClientsArgs),
     /// How what is in the kernel compares with what should be
     Dataplane,
     /// Everything in a few numbers
@@ -216,6 +219,13 @@ pub(super) struct MacsArgs {
     /// Only this MAC
     #[arg(long)]
     pub(super) mac: Option<MacAddr>,
+    /// So many, at most
+    #[arg(long, value_name = "N")]
+    pub(super) limit: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ClientsArgs {
     /// So many, at most
     #[arg(long, value_name = "N")]
     pub(super) limit: Option<usize>,

@@ -8,13 +8,15 @@ mod migrate;
 mod show;
 mod table;
 
+use std::fmt;
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
 
+use crate::clients;
 use crate::config::{Config, ConfigErrors};
 use crate::control::{
     ClearMac, Client, ClientError, EventsQuery, ExplainQuery, LocalKind, LocalRoute, Reply, Request,
@@ -33,7 +35,7 @@ pub fn main(run: fn(Config, PathBuf) -> Result<()>) -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // Problems of a file begin with its name, those with the daemon with "evpnd".
-            if error.is::<ConfigErrors>() || error.is::<ClientError>() {
+            if error.is::<ConfigErrors>() || error.is::<ClientErrors>() || error.is::<ClientError>() {
                 eprintln!("{error}");
             } else {
                 eprintln!("evpnd: {error:#}");
@@ -58,7 +60,11 @@ fn command(command: Command, run: fn(Config, PathBuf) -> Result<()>, out: &mut d
         }
         Command::Check(file) => {
             let config = Config::load(&file.config)?;
-            Ok(writeln!(out, "{}: ok ({})", file.config.display(), config.summary())?)
+            writeln!(out, "{}: ok ({})", file.config.display(), config.summary())?;
+            match &config.clients {
+                Some(clients) => check_clients(&clients.dir, config.router.asn, out),
+                None => Ok(()),
+            }
         }
         Command::Migrate(args) => migrate::run(&args, out),
         Command::Reload(socket) => tell(&mut Client::connect(&socket.socket)?, &Request::Reload, out),
@@ -86,6 +92,40 @@ fn command(command: Command, run: fn(Config, PathBuf) -> Result<()>, out: &mut d
         Command::Lab(args) => Ok(crate::lab::main(&args)?),
     }
 }
+
+/// `evpnd check` of a directory of clients: all that is wrong with any of them.
+fn check_clients(dir: &Path, asn: u32, out: &mut dyn Write) -> Result<()> {
+    let loaded = clients::load(dir, asn);
+    for warning in &loaded.warnings {
+        eprintln!("{warning}");
+    }
+    if let Some(problem) = &loaded.problem {
+        eprintln!("{problem}");
+    }
+    if !loaded.errors.is_empty() {
+        return Err(ClientErrors(loaded.errors).into());
+    }
+    let n = loaded.clients.len();
+    Ok(writeln!(out, "{}: ok ({n} {})", dir.display(), if n == 1 { "client" } else { "clients" })?)
+}
+
+/// Problems of client files.
+#[derive(Debug)]
+struct ClientErrors(Vec<ConfigErrors>);
+
+impl fmt::Display for ClientErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, errors) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_str("\n")?;
+            }
+            errors.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ClientErrors {}
 
 /// A request that is answered in words.
 fn tell(client: &mut Client, request: &Request, out: &mut dyn Write) -> Result<()> {

@@ -10,9 +10,12 @@ use super::args::Show;
 use super::table::Align::{Left, Right};
 use super::table::{Align, Table, terminal_width};
 use crate::control::view::{
-    DataplaneView, EventView, ExplainView, MacView, NeighborView, RouteView, SummaryView, VniView,
+    ClientState, ClientView, ClientsSummary, DataplaneView, EventView, ExplainView, MacView, NeighborView,
+    RouteView, SummaryView, VniView,
 };
-use crate::control::{Client, ClientError, EventsQuery, MAX_PAGE, MacsQuery, Reply, Request, RoutesQuery};
+use crate::control::{
+    Client, ClientError, ClientsQuery, EventsQuery, MAX_PAGE, MacsQuery, Reply, Request, RoutesQuery,
+};
 
 /// Asks for a page of this many rows at a time: the first appear soon, and few trips are needed.
 const PAGE: usize = 1000;
@@ -54,6 +57,19 @@ pub(super) fn show(what: &Show, json: bool, client: &mut Client, out: &mut dyn W
                     Reply::Macs(page) => {
                         query.after = page.next;
                         Ok((page.rows, page.next.is_some()))
+                    }
+                    _ => Err(unexpected()),
+                }
+            })
+        }
+        Show::Clients(args) => {
+            let mut query = ClientsQuery::default();
+            pages(args.limit, json, CLIENTS, self::client, out, |limit| {
+                query.limit = Some(limit);
+                match client.call(&Request::ShowClients(query.clone()))? {
+                    Reply::Clients(page) => {
+                        query.after = page.next;
+                        Ok((page.rows, query.after.is_some()))
                     }
                     _ => Err(unexpected()),
                 }
@@ -349,6 +365,61 @@ fn vni(v: &VniView) -> Row {
     ]
 }
 
+const CLIENTS: &[(&str, Align)] = &[
+    ("NAME", Left),
+    ("KIND", Left),
+    ("VNI", Right),
+    ("PORT", Left),
+    ("MAC", Left),
+    ("ADDRESSES", Left),
+    ("ROUTES", Right),
+    ("STATE", Left),
+];
+
+fn client(c: &ClientView) -> Row {
+    let addresses = if c.routes.is_empty() { list(&c.ips) } else { list(&c.routes) };
+    vec![
+        c.name.clone(),
+        or_dash(c.cfg_type.as_ref()),
+        or_dash(c.vni),
+        match (&c.port, c.tag) {
+            (Some(port), Some(tag)) => format!("{port} VLAN {tag}"),
+            (port, _) => or_dash(port.as_ref()),
+        },
+        or_dash(c.mac),
+        addresses,
+        c.announced.to_string(),
+        client_state(c),
+    ]
+}
+
+/// The state with all that is to be said about it.
+fn client_state(c: &ClientView) -> String {
+    let mut text = match c.state {
+        // The problem says what goes on meanwhile.
+        ClientState::BrokenKept => "broken",
+        state => state.as_str(),
+    }
+    .to_owned();
+    if let Some(problem) = &c.problem {
+        text = format!("{text}: {problem}");
+    }
+    if c.errors.len() > 1 {
+        text = format!("{text} (and {} more errors)", c.errors.len() - 1);
+    }
+    if c.in_use && matches!(c.state, ClientState::BrokenKept | ClientState::Conflict) {
+        let place = c.interface.as_ref().map_or_else(|| "waiting".to_owned(), |i| format!("up at {i}"));
+        text = format!("{text}; what it said before stays, {place}");
+    }
+    if let Some(vtep) = c.elsewhere {
+        text = format!("{text}; its MAC is behind {vtep} now");
+    }
+    for warning in &c.warnings {
+        text = format!("{text}; {warning}");
+    }
+    text
+}
+
 fn yes_no(yes: bool) -> &'static str {
     if yes { "yes" } else { "no" }
 }
@@ -377,6 +448,14 @@ fn dataplane(d: &DataplaneView, out: &mut dyn Write) -> io::Result<()> {
     )
 }
 
+fn clients(c: &ClientsSummary) -> String {
+    let numbers = [(c.up, "up"), (c.waiting, "waiting"), (c.broken, "broken"), (c.conflict, "in conflict")];
+    let mut parts = vec![format!("{} {}", c.files, if c.files == 1 { "file" } else { "files" })];
+    parts.extend(numbers.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")));
+    parts.extend(c.problem.clone());
+    parts.join(", ")
+}
+
 fn summary(s: &SummaryView, out: &mut dyn Write) -> io::Result<()> {
     pairs(
         &[
@@ -386,6 +465,7 @@ fn summary(s: &SummaryView, out: &mut dyn Write) -> io::Result<()> {
             ("routes", format!("{}, {} paths", s.routes, s.paths)),
             ("VNIs", s.vnis.to_string()),
             ("MACs", format!("{} local, {} remote", s.local_macs, s.remote_macs)),
+            ("clients", s.clients.as_ref().map_or_else(|| "-".to_owned(), clients)),
             ("dataplane", format!("{}, {}", s.backend, if s.in_sync { "in sync" } else { "not in sync" })),
         ],
         out,

@@ -31,6 +31,13 @@ pub struct Update {
     pub notes: Vec<Note>,
 }
 
+impl Update {
+    /// There are no clients any more.
+    pub(crate) fn none() -> Self {
+        Self { clients: Some(Vec::new()), files: Arc::default(), problem: None, notes: Vec::new() }
+    }
+}
+
 /// Which files to read again even if they look the same.
 #[derive(Debug, Default)]
 pub(super) struct Suspects {

@@ -26,7 +26,9 @@ use types::{MacAddr, Vni};
 
 pub use client::{Client, ClientError};
 pub use server::{Call, Listener, bind, serve};
-use view::{DataplaneView, EventView, ExplainView, MacView, NeighborView, RouteView, SummaryView, VniView};
+use view::{
+    ClientView, DataplaneView, EventView, ExplainView, MacView, NeighborView, RouteView, SummaryView, VniView,
+};
 
 /// The most rows in one page of a reply.
 pub const MAX_PAGE: usize = 4096;
@@ -43,6 +45,8 @@ pub enum Request {
     ShowVnis,
     /// A page of MACs: [`Reply::Macs`].
     ShowMacs(MacsQuery),
+    /// A page of clients: [`Reply::Clients`].
+    ShowClients(ClientsQuery),
     /// The dataplane: [`Reply::Dataplane`].
     ShowDataplane,
     /// Everything in a few numbers: [`Reply::Summary`].
@@ -97,6 +101,17 @@ pub struct MacsQuery {
     /// Go on after this one: `next` of the page before. MACs come in order of VNI and MAC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<(Vni, MacAddr)>,
+    /// So many rows, at most; [`MAX_PAGE`] if absent or more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+/// Which clients, and from where on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientsQuery {
+    /// Go on after this one: `next` of the page before. Clients come in order of name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
     /// So many rows, at most; [`MAX_PAGE`] if absent or more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
@@ -204,6 +219,8 @@ pub enum Reply {
     Vnis(Vec<VniView>),
     /// A page of MACs.
     Macs(Page<MacView, (Vni, MacAddr)>),
+    /// A page of clients.
+    Clients(Page<ClientView, String>),
     /// The dataplane.
     Dataplane(DataplaneView),
     /// Everything in a few numbers.

@@ -190,6 +190,93 @@ pub struct VniView {
     pub router_mac: Option<MacAddr>,
 }
 
+/// A row of `show clients`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClientView {
+    /// The name of its file.
+    pub name: String,
+    /// `l2` or `l3`; null, as all that the file says, while nothing of it could be read.
+    pub cfg_type: Option<String>,
+    /// Its VNI, that of its VRF with `l3`.
+    pub vni: Option<u32>,
+    /// The port it asks for: `ofport 1000`, or the name of an interface.
+    pub port: Option<String>,
+    /// Its VLAN tag on that port; null: untagged.
+    pub tag: Option<u16>,
+    /// Its MAC.
+    pub mac: Option<MacAddr>,
+    /// Its addresses (`l2`).
+    pub ips: Vec<IpAddr>,
+    /// What is behind it (`l3`).
+    pub routes: Vec<IpNet>,
+    /// How it stands.
+    pub state: ClientState,
+    /// Why it does not stand better.
+    pub problem: Option<String>,
+    /// The line of the file that the problem is in.
+    pub line: Option<u64>,
+    /// What it sends from a MAC or an address that is not its own is dropped.
+    pub anti_spoof: bool,
+    /// The client is attached: as its file says, or as it last said without error.
+    pub in_use: bool,
+    /// The port it is up at.
+    pub interface: Option<String>,
+    /// Routes announced for it.
+    pub announced: u64,
+    /// The VTEP that has its MAC now, while another host has it.
+    pub elsewhere: Option<IpAddr>,
+    /// All that is wrong with its file.
+    pub errors: Vec<String>,
+    /// What is taken, and perhaps not as somebody hoped.
+    pub warnings: Vec<String>,
+}
+
+/// How a client stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientState {
+    /// Its port is there, and it is announced.
+    Up,
+    /// Its port is not there.
+    Waiting,
+    /// Its file has errors, and what it said before is in use.
+    BrokenKept,
+    /// Its file has errors, and never was without.
+    Broken,
+    /// Another client has its place.
+    Conflict,
+}
+
+impl ClientState {
+    /// As in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Waiting => "waiting",
+            Self::BrokenKept => "broken-kept",
+            Self::Broken => "broken",
+            Self::Conflict => "conflict",
+        }
+    }
+}
+
+/// The clients in numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientsSummary {
+    /// Files.
+    pub files: u64,
+    /// Clients that are up.
+    pub up: u64,
+    /// Clients that wait for their port.
+    pub waiting: u64,
+    /// Files with errors.
+    pub broken: u64,
+    /// Files whose place another has.
+    pub conflict: u64,
+    /// What is wrong with the directory.
+    pub problem: Option<String>,
+}
+
 /// `show dataplane`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DataplaneView {
@@ -240,6 +327,8 @@ pub struct SummaryView {
     pub local_macs: u64,
     /// Remote MACs.
     pub remote_macs: u64,
+    /// The clients; null without a directory of them.
+    pub clients: Option<ClientsSummary>,
     /// `kernel` or `none`.
     pub backend: String,
     /// The dataplane is as it should be.

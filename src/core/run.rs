@@ -189,6 +189,11 @@ impl Core {
         self.log.push(now, Kind::Dataplane, level, About::default(), event.to_string());
     }
 
+    /// Notes what became of a client's file.
+    pub fn note_client(&mut self, level: Level, about: About, text: String, now: Time) {
+        self.log.push(now, Kind::Client, level, about, text);
+    }
+
     /// Notes what the process around the core did.
     pub fn note_agent(&mut self, text: String, now: Time) {
         self.log.push(now, Kind::Agent, Level::Info, About::default(), text);
