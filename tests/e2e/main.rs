@@ -8,6 +8,7 @@ mod common;
 
 mod badinput;
 mod bytes;
+mod clients;
 mod frr;
 mod gobgp;
 mod lab;
