@@ -367,9 +367,8 @@ impl Monitor for Watch {
             Ok(Some(n)) if n > 0 => {
                 let last = &mut self.last;
                 self.lines.push(&buffer[..n], &mut |line| {
-                    // The rest of a port's description is indented.
                     ports |= line.starts_with("OFPT_PORT_STATUS");
-                    if !line.starts_with([' ', '\t']) {
+                    if line.starts_with("ovs-ofctl: ") {
                         last.clear();
                         last.extend(line.chars().take(SHOWN));
                     }

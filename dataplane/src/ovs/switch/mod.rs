@@ -141,6 +141,7 @@ pub struct Switch {
     last_error: Option<String>,
     last_resync: Option<Time>,
     untold: Vec<Local>,
+    untold_limit: usize,
 }
 
 impl fmt::Debug for Switch {
@@ -206,6 +207,7 @@ impl Switch {
             last_error: None,
             last_resync: None,
             untold: Vec::new(),
+            untold_limit: UNTOLD,
         }
     }
 
@@ -269,8 +271,9 @@ impl Dataplane for Switch {
             self.compare_at = Time::ZERO;
         }
         self.pipeline.change(change, &mut self.dirty, &mut self.untold);
-        if self.untold.len() >= UNTOLD && !self.is_up() {
+        if self.untold.len() >= self.untold_limit && !self.is_up() {
             self.compact_untold();
+            self.untold_limit = UNTOLD + 2 * self.untold.len();
         }
     }
 

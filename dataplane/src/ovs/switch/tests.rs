@@ -573,6 +573,10 @@ fn a_restart_of_ovs_vswitchd_is_told_once_and_costs_nobody_upstairs_anything() {
     assert!(!host.switch.status().in_sync);
     assert_eq!(host.texts().len(), 2, "{:?}", host.texts());
     assert_eq!(host.heard("ovs-vswitchd stopped, or the bridge was removed"), 1);
+    for _ in 0..5000 {
+        host.switch.change(&put_client("vm8", 8));
+    }
+    assert!(host.switch.untold.len() <= 2 * UNTOLD, "{}", host.switch.untold.len());
     let commands = paper.world().commands;
     host.pass(Duration::from_secs(60));
     assert!(paper.world().commands - commands <= 2 * 31, "{}", paper.world().commands - commands);
