@@ -117,6 +117,8 @@ pub struct Switch {
     dirty: BTreeSet<Unit>,
     /// What goes out before that.
     pieces: Vec<Piece>,
+    /// Lines in a bundle, at most.
+    bundle_lines: usize,
     /// Bundles refused since all was well.
     refused: u32,
     installed: Installed<Unit>,
@@ -192,6 +194,7 @@ impl Switch {
             // What is there whatever is configured.
             dirty: BTreeSet::from([Unit::Base]),
             pieces: Vec::new(),
+            bundle_lines: write::LINES,
             refused: 0,
             installed: Installed::default(),
             owners: HashMap::default(),

@@ -5,13 +5,14 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use ipnet::IpNet;
 use types::{MacAddr, Vni};
 
 use super::super::flow::{Flow, parse_dump_line};
 use super::super::tools::{Cause, News};
 use super::super::{Datapath, OvsConfig};
 use super::*;
-use crate::intent::{Client, ClientState, Flood, L2Vni, Port, RemoteMac, Service};
+use crate::intent::{Client, ClientState, Flood, Hop, L2Vni, Port, RemoteMac, Service, Vrf};
 
 /// An Open vSwitch of paper.
 #[derive(Debug, Default)]
@@ -657,6 +658,41 @@ fn one_client_takes_the_place_of_another() {
         host.change(&[Change::DelClient(new.into())]);
         assert!(!paper.has("in_port=7"));
         assert!(host.switch.owners.is_empty());
+        host.assert_in_sync();
+    }
+}
+
+/// Prefixes that share two ways, so many that they take several bundles.
+#[test]
+fn prefixes_never_point_to_a_set_of_hops_that_is_not_there() {
+    let hop = |n| Hop::Remote { vtep: vtep(n), vni: vni(50), router_mac: host_mac(n.into()) };
+    let prefixes = |hops: &[Hop]| -> Vec<Change> {
+        let net = |n: u8| IpNet::new([10, 7, n, 0].into(), 24).unwrap();
+        (0..60).map(|n| Change::PutPrefix(vni(50), net(n), hops.to_vec())).collect()
+    };
+    let paper = Paper::new();
+    let mut host = host_with(&paper, 1);
+    host.switch.bundle_lines = 25;
+    let set = |line: &str| line.split("->reg3").next().unwrap().rsplit(':').next().unwrap().to_owned();
+    for hops in [[hop(2), hop(3)], [hop(2), hop(4)]] {
+        let mut changes = vec![Change::PutVrf(Vrf { vni: vni(50), router_mac: host_mac(9) })];
+        changes.extend(prefixes(&hops));
+        for change in &changes {
+            host.switch.change(change);
+        }
+        let before = paper.bundles();
+        while host.switch.deadline() <= host.now {
+            host.switch.handle(host.now, &mut Vec::new());
+            let lines = paper.lines();
+            let sets: BTreeSet<String> =
+                lines.iter().filter(|l| l.contains("->reg3")).map(|l| set(l)).collect();
+            for set in sets {
+                let there =
+                    lines.iter().any(|l| l.contains("table=45") && l.contains(&format!("reg3={set}")));
+                assert!(there, "{set} {lines:#?}");
+            }
+        }
+        assert!(paper.bundles() >= before + 3, "{}", paper.bundles() - before);
         host.assert_in_sync();
     }
 }

@@ -12,7 +12,7 @@ use crate::backend::{Error, ErrorKind};
 use crate::reconciler::{Event, Output};
 
 /// Lines in a bundle: some tenths of a second of work for ovs-vswitchd.
-const LINES: usize = 20_000;
+pub(super) const LINES: usize = 20_000;
 /// Units rendered for one bundle, should there be little to write for them.
 const UNITS: usize = 50_000;
 /// Octets in a bundle; flood lists are long lines.
@@ -44,9 +44,9 @@ impl Bundle {
         self.delete_lines + self.add_lines
     }
 
-    const fn is_full(&self) -> bool {
+    const fn is_full(&self, lines: usize) -> bool {
         let octets = self.deletes.len() + self.adds.len();
-        self.lines() >= LINES || octets >= OCTETS || self.units.len() >= UNITS
+        self.lines() >= lines || octets >= OCTETS || self.units.len() >= UNITS
     }
 
     fn text(&mut self) -> String {
@@ -79,7 +79,8 @@ impl Switch {
             None => {
                 self.refused = 0;
                 let mut bundle = Bundle::default();
-                while !bundle.is_full()
+                self.plan_hops(&mut bundle);
+                while !bundle.is_full(self.bundle_lines)
                     && let Some(unit) = self.dirty.pop_first()
                 {
                     self.plan(unit, &mut bundle);
@@ -88,6 +89,18 @@ impl Switch {
                 if self.dirty.is_empty() {
                     self.tell_conflicts(out);
                 }
+            }
+        }
+    }
+
+    /// Sets of hops come before the prefixes that share them (and go after them, as units are ordered): where many
+    /// prefixes move to another set, they take several bundles.
+    fn plan_hops(&mut self, bundle: &mut Bundle) {
+        let sets: Vec<Unit> = self.dirty.range(Unit::Hops(0)..).cloned().collect();
+        for unit in sets {
+            if !self.render(&unit).is_empty() {
+                self.dirty.remove(&unit);
+                self.plan(unit, bundle);
             }
         }
     }
@@ -271,7 +284,7 @@ impl Switch {
     /// Lines that take out flows no unit knows, to be written before anything else.
     pub(super) fn push_strays(&mut self, mut lines: Vec<String>) {
         while !lines.is_empty() {
-            let rest = lines.split_off(lines.len().min(LINES));
+            let rest = lines.split_off(lines.len().min(self.bundle_lines));
             self.pieces.push(Piece::Strays(std::mem::replace(&mut lines, rest)));
         }
     }
