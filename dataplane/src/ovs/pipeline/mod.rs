@@ -11,6 +11,8 @@ mod hops;
 mod render;
 mod routed;
 mod spoof;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::collections::BTreeMap;

@@ -113,8 +113,12 @@ impl Pipeline {
         let reserved = "dl_dst=01:80:c2:00:00:00/ff:ff:ff:ff:ff:f0";
         out.push(fixed(table::BRIDGE, 200, reserved, "drop"));
 
-        // What no router passes on: RFC 1812 §5.3.7, RFC 4291 §2.4, §2.5.
+        // What no router passes on: RFC 1812 §5.3.1, §5.3.7, RFC 4291 §2.4, §2.5.
         for never in [
+            "ip,nw_ttl=0",
+            "ip,nw_ttl=1",
+            "ipv6,nw_ttl=0",
+            "ipv6,nw_ttl=1",
             "ip,nw_dst=224.0.0.0/4",
             "ip,nw_dst=255.255.255.255",
             "ip,nw_dst=127.0.0.0/8",

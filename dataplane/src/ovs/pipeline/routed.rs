@@ -15,8 +15,9 @@ use crate::ovs::flow::Flow;
 
 /// The priority of the shortest prefix; the longest is 128 above it.
 const PREFIX: u16 = 100;
-/// One hop less to live; a packet that has none left is for a controller of this ID, and nobody has it.
-const DEC_TTL: &str = "dec_ttl(65535),";
+/// One hop less to live. Packets that have none left have been dropped by then: this action would send them up to
+/// ovs-vswitchd, one by one, for a controller that nobody has.
+const DEC_TTL: &str = "dec_ttl,";
 
 impl Pipeline {
     /// The VRF of this VNI, if it shall exist.

@@ -1,0 +1,7 @@
+//! The Open vSwitch backend against a real ovs-vswitchd with the userspace datapath, in namespaces of its own.
+#![forbid(unsafe_code)]
+
+mod harness;
+
+mod flows;
+mod paths;
