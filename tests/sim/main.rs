@@ -4,8 +4,10 @@
 //! `EVPND_SIM_SEED=17 cargo test --test sim random`.
 #![forbid(unsafe_code)]
 
+mod clients;
 mod model;
 mod net;
 mod random;
+mod routing;
 mod scenarios;
 mod world;

@@ -16,9 +16,11 @@ use dataplane::reconciler::{Config as ReconcilerConfig, Output as PlaneOutput, R
 use evpnd::control::MacsQuery;
 use evpnd::core::neighbour::{DynamicConfig, NeighbourConfig, NeighbourId};
 use evpnd::core::{Core, CoreConfig, Input, Output};
-use evpnd::evpn::{DuplicateDetection, MacVrfConfig};
+use evpnd::evpn::{ClientConfig, DuplicateDetection, MacVrfConfig};
 use evpnd::speaker::socket::SocketOptions;
 use types::{MacAddr, Time, Vni};
+
+use super::routing::Routing;
 
 /// A small, good generator: SplitMix64.
 #[derive(Clone, Debug)]
@@ -132,8 +134,11 @@ impl<T> Queue<T> {
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) config: CoreConfig,
-    core: Option<Core>,
+    /// The clients it has files of.
+    pub(crate) clients: Vec<ClientConfig>,
+    pub(crate) core: Option<Core>,
     plane: Option<Reconciler<Memory>>,
+    pub(crate) routing: Routing,
     /// The connections it is opening.
     attempts: BTreeMap<NeighbourId, u64>,
     /// It does not read what comes.
@@ -270,8 +275,10 @@ impl Net {
     pub(crate) fn add(&mut self, config: CoreConfig) -> usize {
         self.nodes.push(Node {
             config,
+            clients: Vec::new(),
             core: None,
             plane: None,
+            routing: Routing::default(),
             attempts: BTreeMap::new(),
             stalled: false,
             told: 0,
@@ -293,7 +300,10 @@ impl Net {
         node.attempts.clear();
         node.told = 0;
         // Everything about time is relative: a node that starts late finds its clock where the others' are.
-        node.core = Some(Core::new(node.config.clone(), seed, self.now, &mut out));
+        let mut core = Core::new(node.config.clone(), seed, self.now, &mut out);
+        node.routing.restart();
+        core.set_clients(node.clients.clone(), self.now, &mut out);
+        node.core = Some(core);
         self.perform(n, out);
         self.settle(n);
     }
@@ -506,10 +516,13 @@ impl Net {
         let node = &mut self.nodes[n];
         let plane = node.plane.as_mut().expect("a node that is up has one");
         while let Some(change) = node.down.pop(now) {
-            plane.change(&change);
+            if let Some(change) = node.routing.change(change) {
+                plane.change(&change);
+            }
         }
         let mut said = Vec::new();
         plane.handle(now, &mut said);
+        said.extend(node.routing.say().into_iter().map(PlaneOutput::Local));
         let more = plane.deadline() <= now;
         for output in said {
             self.tell(|| format!("node {n} ^ {output:?}"));
@@ -562,7 +575,8 @@ impl Net {
         page.rows.iter().filter(|m| m.duplicate).map(|m| (vni(m.vni), m.mac)).collect()
     }
 
-    fn perform(&mut self, n: usize, out: Vec<Output>) {
+    /// Does what a core asked for.
+    pub(crate) fn perform(&mut self, n: usize, out: Vec<Output>) {
         self.tell_events(n);
         for output in out {
             match output {

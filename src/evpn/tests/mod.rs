@@ -1,5 +1,6 @@
 //! Nodes for tests: an [`Evpn`] with what a RIB and a dataplane would make of what it says.
 
+mod attached;
 mod clients;
 mod mobility;
 mod model;
