@@ -531,6 +531,13 @@ fn check_reads_client_files() {
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     assert!(out.contains("clients: ok (1 client)\n"), "{out}");
 
+    write("vm9", good);
+    write("vm9.json~", good);
+    let (code, _, err) = run(&["check", "-c", config.str()]);
+    assert_eq!(code, 0, "{err}");
+    assert!(err.ends_with("clients: not read, since their names do not end in .json: vm9\n"), "{err}");
+    std::fs::remove_file(dir.0.join("clients/vm9")).unwrap();
+
     write("b.json", "{\n  \"mac\": \"nonsense\",\n  \"vni\": 0, // none\n  \"ofport\": 1\n}\n");
     write("c.json", good);
     write("d.json", "");

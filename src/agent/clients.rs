@@ -8,7 +8,7 @@ use dataplane::intent::{Client, ClientState as PortState, Service};
 use types::Time;
 
 use super::{Agent, Event};
-use crate::clients::{Standing, Status, Update, Watch, Weight};
+use crate::clients::{Ases, Standing, Status, Update, Watch, Weight};
 use crate::config::{Config, Dataplane};
 use crate::control::view::{ClientState, ClientView, ClientsSummary};
 use crate::control::{ClientsQuery, MAX_PAGE, Page};
@@ -48,7 +48,7 @@ impl Agent {
                     // Blocks while the core is busy: then the directory waits, and nobody else.
                     sender.blocking_send(Event::Clients(generation, update)).is_ok()
                 };
-                let started = Watch::start(dir, wanted.router.asn, tell);
+                let started = Watch::start(dir, Ases::of(wanted), tell);
                 let (watch, first) =
                     started.with_context(|| format!("cannot watch the clients in {}", dir.display()))?;
                 (Some(watch), first)

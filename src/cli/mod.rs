@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 
-use crate::clients;
+use crate::clients::{self, Ases};
 use crate::config::{Config, ConfigErrors};
 use crate::control::{
     ClearMac, Client, ClientError, EventsQuery, ExplainQuery, LocalKind, LocalRoute, Reply, Request,
@@ -62,7 +62,7 @@ fn command(command: Command, run: fn(Config, PathBuf) -> Result<()>, out: &mut d
             let config = Config::load(&file.config)?;
             writeln!(out, "{}: ok ({})", file.config.display(), config.summary())?;
             match &config.clients {
-                Some(clients) => check_clients(&clients.dir, config.router.asn, out),
+                Some(clients) => check_clients(&clients.dir, Ases::of(&config), out),
                 None => Ok(()),
             }
         }
@@ -94,13 +94,17 @@ fn command(command: Command, run: fn(Config, PathBuf) -> Result<()>, out: &mut d
 }
 
 /// `evpnd check` of a directory of clients: all that is wrong with any of them.
-fn check_clients(dir: &Path, asn: u32, out: &mut dyn Write) -> Result<()> {
-    let loaded = clients::load(dir, asn);
+fn check_clients(dir: &Path, ases: Ases, out: &mut dyn Write) -> Result<()> {
+    let loaded = clients::load(dir, ases);
     for warning in &loaded.warnings {
         eprintln!("{warning}");
     }
     if let Some(problem) = &loaded.problem {
         eprintln!("{problem}");
+    }
+    if !loaded.others.is_empty() {
+        let names = loaded.others.join(", ");
+        eprintln!("{}: not read, since their names do not end in .json: {names}", dir.display());
     }
     if !loaded.errors.is_empty() {
         return Err(ClientErrors(loaded.errors).into());

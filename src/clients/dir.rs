@@ -16,6 +16,8 @@ use crate::config::io_text;
 pub(super) const MAX_SIZE: u64 = 1 << 20;
 /// The most files in a directory that are looked at: as many as there are ports.
 pub(super) const MAX_FILES: usize = 65_279;
+/// Names of other files that are told.
+const OTHERS: usize = 5;
 /// Two writes this close may leave the same time stamp behind.
 const SAME_TICK: Duration = Duration::from_secs(2);
 
@@ -70,6 +72,8 @@ pub(super) struct Listing {
     pub(super) files: Vec<Found>,
     /// What is wrong beside files: names, or their number.
     pub(super) problem: Option<String>,
+    /// Other names, of which some may have been meant to be client files; the first few.
+    pub(super) others: Vec<String>,
     /// It could not be listed: nothing is known.
     pub(super) unreadable: bool,
 }
@@ -80,6 +84,10 @@ pub(super) fn list(dir: &Path) -> io::Result<Listing> {
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name();
         if !is_client_file(name.as_encoded_bytes()) {
+            let name = name.to_string_lossy();
+            if listing.others.len() < OTHERS && !name.starts_with('.') && !name.ends_with('~') {
+                listing.others.push(name.into_owned());
+            }
             continue;
         }
         let path = dir.join(&name);

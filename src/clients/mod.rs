@@ -24,7 +24,7 @@ mod tests;
 
 use std::path::Path;
 
-use crate::config::ConfigErrors;
+use crate::config::{Config, ConfigErrors};
 use crate::evpn::ClientConfig;
 
 pub use scan::Update;
@@ -42,12 +42,31 @@ pub struct Loaded {
     pub warnings: Vec<ConfigErrors>,
     /// What is wrong with the directory itself; it may well come later.
     pub problem: Option<String>,
+    /// Other files in it, which are not read: the first few names.
+    pub others: Vec<String>,
 }
 
-/// Reads a directory once; `asn` is our AS, for route targets that lead with 0.
-pub fn load(dir: &Path, asn: u32) -> Loaded {
-    let mut scan = scan::Scan::new(dir, asn);
-    scan.once();
+/// The AS numbers that route targets may be made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ases {
+    /// Ours, for automatic route targets.
+    pub own: u32,
+    /// What a leading 0 stands for.
+    pub zero: u32,
+}
+
+impl Ases {
+    /// Of a configuration.
+    pub fn of(config: &Config) -> Self {
+        let own = config.router.asn;
+        Self { own, zero: config.clients.as_ref().map_or(own, |clients| clients.rt_asn) }
+    }
+}
+
+/// Reads a directory once.
+pub fn load(dir: &Path, ases: Ases) -> Loaded {
+    let mut scan = scan::Scan::new(dir, ases);
+    let others = scan.once();
     let (mut errors, mut warnings) = (Vec::new(), Vec::new());
     for (name, wrong, doubtful) in scan.set().problems() {
         let file = dir.join(&**name).display().to_string();
@@ -58,5 +77,6 @@ pub fn load(dir: &Path, asn: u32) -> Loaded {
             warnings.push(ConfigErrors::new(&file, doubtful.to_vec()));
         }
     }
-    Loaded { clients: scan.set().clients(), errors, warnings, problem: scan.problem().map(str::to_owned) }
+    let problem = scan.problem().map(str::to_owned);
+    Loaded { clients: scan.set().clients(), errors, warnings, problem, others }
 }

@@ -13,6 +13,7 @@ use dataplane::intent::{Client, Port, Service};
 use ipnet::IpNet;
 use types::{MacAddr, Vni};
 
+use super::Ases;
 use super::json::{Document, Object, Value};
 use crate::config::{ImportRt, Problem, auto_rt, check_interface_name, is_host};
 use crate::evpn::ClientConfig;
@@ -33,11 +34,11 @@ impl Parsed {
     }
 }
 
-/// Reads the client called `name`; `asn` is our AS, for route targets that lead with 0.
-pub(super) fn client(name: &Arc<str>, text: &str, asn: u32) -> Parsed {
+/// Reads the client called `name`.
+pub(super) fn client(name: &Arc<str>, text: &str, ases: Ases) -> Parsed {
     let document = Document::new(text.strip_prefix('\u{feff}').unwrap_or(text));
     let config = document.object(|mut object| {
-        let config = read(name, &mut object, asn);
+        let config = read(name, &mut object, ases);
         object.finish();
         config
     });
@@ -52,7 +53,7 @@ enum Kind {
     L3,
 }
 
-fn read(name: &Arc<str>, object: &mut Object<'_>, asn: u32) -> Option<ClientConfig> {
+fn read(name: &Arc<str>, object: &mut Object<'_>, ases: Ases) -> Option<ClientConfig> {
     // evpn-connector's oldest files have no type.
     let kind = match object.get("cfg_type") {
         Some(value) => value.parse("\"l2\" or \"l3\"", |text| match text {
@@ -72,8 +73,8 @@ fn read(name: &Arc<str>, object: &mut Object<'_>, asn: u32) -> Option<ClientConf
     let vlan = vlan(object);
     // With a VNI that is wrong the rest is still read; nothing of it is used.
     let number = vni.unwrap_or(Vni::ZERO);
-    let import_rt = object.get("imp_rt").map(|value| targets(&value, |item| import(item, asn)));
-    let export_rt = object.get("exp_rt").map(|value| targets(&value, |item| export(item, asn, number)));
+    let import_rt = object.get("imp_rt").map(|value| targets(&value, |item| import(item, ases)));
+    let export_rt = object.get("exp_rt").map(|value| targets(&value, |item| export(item, ases, number)));
     let anti_spoof = object.get("anti_spoof").map_or(Some(true), |value| value.boolean());
     if let Some(anycast) = object.get("anycast") {
         warn_of_anycast(&anycast);
@@ -233,21 +234,25 @@ fn targets<T: Copy + Eq + Hash>(
 const TARGET: &str = "a route target like \"65000:10\", \"10.0.0.1:10\", \"4200000000:10\" or \"0:10\" (our AS); the \
                       number has 32 bits behind an AS below 65536, else 16";
 
-fn import(item: &Value<'_>, asn: u32) -> Option<ImportRt> {
-    item.parse(TARGET, |text| match target(text, asn) {
+fn import(item: &Value<'_>, ases: Ases) -> Option<ImportRt> {
+    item.parse(TARGET, |text| match target(text, ases) {
         Some(rt) => Some(ImportRt::Exact(rt)),
         None => text.parse().ok(),
     })
 }
 
-fn export(item: &Value<'_>, asn: u32, vni: Vni) -> Option<RouteTarget> {
-    item.parse(TARGET, |text| if text == "auto" { Some(auto_rt(asn, vni)) } else { target(text, asn) })
+fn export(item: &Value<'_>, ases: Ases, vni: Vni) -> Option<RouteTarget> {
+    item.parse(TARGET, |text| if text == "auto" { Some(auto_rt(ases.own, vni)) } else { target(text, ases) })
 }
 
-/// `ASN:NUM`; AS 0 is ours.
-fn target(text: &str, asn: u32) -> Option<RouteTarget> {
+/// `ASN:NUM`; AS 0 is ours, or what the configuration says.
+fn target(text: &str, ases: Ases) -> Option<RouteTarget> {
     let (admin, number) = text.split_once(':')?;
-    if admin.parse() == Ok(0_u32) { RouteTarget::new(asn, number.parse().ok()?) } else { text.parse().ok() }
+    if admin.parse() == Ok(0_u32) {
+        RouteTarget::new(ases.zero, number.parse().ok()?)
+    } else {
+        text.parse().ok()
+    }
 }
 
 fn warn_of_anycast(value: &Value<'_>) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use types::Time;
 
+use super::Ases;
 use super::dir::{self, Content, Stamp};
 use super::parse::{self, Parsed};
 use super::set::{Note, Set, Status, Weight};
@@ -60,7 +61,7 @@ struct Known {
 #[derive(Debug)]
 pub(super) struct Scan {
     dir: PathBuf,
-    asn: u32,
+    ases: Ases,
     set: Set,
     known: HashMap<Arc<str>, Known>,
     problem: Option<String>,
@@ -69,10 +70,10 @@ pub(super) struct Scan {
 }
 
 impl Scan {
-    pub(super) fn new(dir: &Path, asn: u32) -> Self {
+    pub(super) fn new(dir: &Path, ases: Ases) -> Self {
         Self {
             dir: dir.to_owned(),
-            asn,
+            ases,
             set: Set::default(),
             known: HashMap::new(),
             problem: None,
@@ -97,8 +98,8 @@ impl Scan {
         self.known.values().filter_map(|known| known.doubt).min()
     }
 
-    /// Reads everything, and believes it.
-    pub(super) fn once(&mut self) {
+    /// Reads everything, and believes it; the names of other files that are there.
+    pub(super) fn once(&mut self) -> Vec<String> {
         let listing = self.list();
         let changes = listing.files.into_iter().map(|found| {
             let parsed = match &found.stamp {
@@ -109,6 +110,7 @@ impl Scan {
         });
         let changes = changes.collect();
         self.set.apply(changes);
+        listing.others
     }
 
     /// The directory; where it cannot be listed, nothing is known and all stays as it is.
@@ -132,7 +134,7 @@ impl Scan {
     /// What a file says; `None`: nothing at all.
     fn read(&self, name: &Arc<str>) -> Option<Parsed> {
         match dir::read(&self.dir.join(&**name)) {
-            Content::Text(text) => Some(parse::client(name, &text, self.asn)),
+            Content::Text(text) => Some(parse::client(name, &text, self.ases)),
             Content::Empty => None,
             Content::Bad(reason) => Some(Parsed::broken(reason)),
         }

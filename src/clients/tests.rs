@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use super::*;
 
+const OURS: Ases = Ases { own: 65001, zero: 65001 };
+
 /// A directory of its own for one test, gone with it.
 struct Dir(PathBuf);
 
@@ -56,7 +58,7 @@ struct Watched {
 impl Watched {
     fn new(dir: &Dir) -> Self {
         let (sender, updates) = sync_channel(1);
-        let (watch, first) = Watch::start(&dir.clients(), 65001, move |u| sender.send(u).is_ok()).unwrap();
+        let (watch, first) = Watch::start(&dir.clients(), OURS, move |u| sender.send(u).is_ok()).unwrap();
         Self { watch, updates, last: first.unwrap(), count: 0 }
     }
 
@@ -171,7 +173,7 @@ fn what_cannot_be_read_is_told_and_costs_nothing() {
     w.until("dangling.json!- empty.json!- huge.json!- latin.json!- link.json:1 loop.json!-");
     assert_eq!(w.error("empty.json"), "is empty");
     // The same read once, as `evpnd check` does.
-    let loaded = load(&dir.clients(), 65001);
+    let loaded = load(&dir.clients(), OURS);
     assert_eq!((loaded.clients.len(), loaded.errors.len()), (1, 5));
     // A link whose target goes keeps what it said.
     fs::remove_file(dir.0.join("elsewhere")).unwrap();
@@ -270,4 +272,16 @@ fn a_dropped_watch_ends_its_thread() {
         w.updates.recv_timeout(Duration::from_secs(20)),
         Err(std::sync::mpsc::RecvTimeoutError::Disconnected)
     ));
+}
+
+/// The samples in configs/clients are right, fit together, and are all that their comments say.
+#[test]
+fn the_samples() {
+    let loaded = load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/clients"), OURS);
+    assert_eq!(
+        (loaded.errors, loaded.warnings, loaded.problem, loaded.others),
+        (vec![], vec![], None, vec![])
+    );
+    let names: Vec<_> = loaded.clients.iter().map(|config| &*config.client.name).collect();
+    assert_eq!(names, ["l2-flat.json", "l2-interface.json", "l2-vlan.json", "l3.json"]);
 }

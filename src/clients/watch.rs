@@ -16,8 +16,8 @@ use rustix::fs::inotify::{self, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 use types::Time;
 
-use super::dir;
 use super::scan::{Scan, Suspects, Update};
+use super::{Ases, dir};
 use crate::clock;
 
 /// It has been quiet for so long: whoever writes many files is done, or slow.
@@ -56,19 +56,19 @@ impl Shared {
 
 impl Watch {
     /// Reads the directory, and goes on watching it on a thread. `tell` hears what is new; it may block, and ends the
-    /// thread by saying false. `asn` is our AS, for route targets that lead with 0.
+    /// thread by saying false.
     ///
     /// # Errors
     /// No thread, or no descriptor for it.
     pub fn start(
         dir: &Path,
-        asn: u32,
+        ases: Ases,
         tell: impl FnMut(Update) -> bool + Send + 'static,
     ) -> io::Result<(Self, Option<Update>)> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let shared = Arc::new(Shared { wake, stop: AtomicBool::new(false), rescan: AtomicBool::new(false) });
         let mut watcher =
-            Watcher { scan: Scan::new(dir, asn), events: Events::open(), shared: Arc::clone(&shared) };
+            Watcher { scan: Scan::new(dir, ases), events: Events::open(), shared: Arc::clone(&shared) };
         let first = watcher.look(&Suspects::default());
         std::thread::Builder::new().name("clients".into()).spawn(move || watcher.run(tell))?;
         Ok((Self { shared }, first))

@@ -20,7 +20,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use crate::clients;
+use crate::clients::{self, Ases};
 use crate::config::{Config, ConfigErrors, io_text};
 use dataplane::intent::Service;
 use page::Page;
@@ -136,10 +136,11 @@ fn compose(
     let dir = ovs::write(connector.as_mut(), node, clients, &mut page);
     let outcome =
         Config::parse(&page.text, "evpnd.toml", Path::new("/etc/evpnd")).map(|config| config.summary());
-    let rt_asn = node.rt_asn.or(node.asn).unwrap_or(1);
+    let zero = node.rt_asn.or(node.asn).unwrap_or(1);
+    let ases = Ases { own: node.asn.unwrap_or(zero), zero };
     Migrated {
         outcome,
-        clients: dir.filter(|dir| clients.is_some() || dir.exists()).map(|dir| look(dir, rt_asn)),
+        clients: dir.filter(|dir| clients.is_some() || dir.exists()).map(|dir| look(dir, ases)),
         text: page.text,
         lost: page.lost,
         needless: page.needless,
@@ -147,8 +148,8 @@ fn compose(
 }
 
 /// Reads client files as the daemon will.
-fn look(dir: PathBuf, rt_asn: u32) -> ClientFiles {
-    let loaded = clients::load(&dir, rt_asn);
+fn look(dir: PathBuf, ases: Ases) -> ClientFiles {
+    let loaded = clients::load(&dir, ases);
     let bound = |c: &&crate::evpn::ClientConfig| {
         c.client.anti_spoof && matches!(&c.client.service, Service::L2 { ips, .. } if !ips.is_empty())
     };

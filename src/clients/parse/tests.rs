@@ -5,9 +5,10 @@ use dataplane::intent::{Client, Port, Service};
 use super::*;
 
 const ASN: u32 = 65001;
+const OURS: Ases = Ases { own: ASN, zero: ASN };
 
 fn parse(text: &str) -> Parsed {
-    client(&Arc::from("vm1.json"), text, ASN)
+    client(&Arc::from("vm1.json"), text, OURS)
 }
 
 fn said(problems: &[Problem]) -> Vec<String> {
@@ -200,8 +201,9 @@ fn each_mistake_has_its_place_and_says_what_is_expected() {
 fn our_as_in_a_route_target_has_to_fit() {
     let text = l2(&[("exp_rt", "\"0:65536\"")]);
     let name = Arc::from("vm1.json");
-    assert!(client(&name, &text, 65001).config.is_ok());
-    assert!(client(&name, &text, 4_200_000_000).config.is_err());
+    let zero = |zero| client(&name, &text, Ases { own: 4_200_000_001, zero }).config;
+    assert_eq!(zero(1).unwrap().export_rt, ["1:65536".parse().unwrap()]);
+    assert!(zero(4_200_000_000).is_err());
 }
 
 #[test]

@@ -1,5 +1,7 @@
 use super::*;
-use crate::clients::parse;
+use crate::clients::{Ases, parse};
+
+const OURS: Ases = Ases { own: 65001, zero: 65001 };
 
 fn file(port: u16, mac: u8) -> String {
     in_vni(port, mac, 10)
@@ -22,7 +24,7 @@ fn put(set: &mut Set, files: &[(&str, &str)]) -> String {
 fn told(set: &mut Set, files: &[(&str, &str)]) -> (String, Vec<String>) {
     let changes = files.iter().map(|(name, text)| {
         let name: Arc<str> = Arc::from(*name);
-        let parsed = (!text.is_empty()).then(|| parse::client(&name, text, 65001));
+        let parsed = (!text.is_empty()).then(|| parse::client(&name, text, OURS));
         (name, parsed)
     });
     let changes = changes.collect();
@@ -129,7 +131,7 @@ fn many_are_told_in_one_line() {
     let changes: Vec<_> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
     let changes = changes.iter().map(|(name, text)| {
         let name: Arc<str> = Arc::from(*name);
-        let parsed = parse::client(&name, text, 1);
+        let parsed = parse::client(&name, text, OURS);
         (name, Some(parsed))
     });
     let notes = set.apply(changes.collect());
