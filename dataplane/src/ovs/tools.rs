@@ -206,7 +206,7 @@ impl Commands {
                 ),
             )
         } else if let Some(cause) = refusal(said) {
-            return Failure { cause, error: Error::new(ErrorKind::Other, action, shown(said)) };
+            return Failure { cause, error: Error::new(ErrorKind::Other, action, complaint(said)) };
         } else {
             (ErrorKind::NoDevice, format!("the connection to bridge {bridge} was lost ({})", shown(said)))
         };
@@ -246,6 +246,17 @@ fn refusal(said: &str) -> Option<Cause> {
         }
     }
     (said.contains("Error OFP") || said.contains("OFPT_ERROR")).then_some(Cause::Refused(None))
+}
+
+/// What is wrong with the input, without the numbers that are others the next time (of lines, of transactions).
+fn complaint(said: &str) -> String {
+    let text = shown(said);
+    if let Some((number, rest)) = text.strip_prefix("-:").and_then(|rest| rest.split_once(':'))
+        && number.bytes().all(|b| b.is_ascii_digit())
+    {
+        return rest.trim_start().to_owned();
+    }
+    text.split(" (OF1").next().unwrap_or_default().to_owned()
 }
 
 /// What a tool said, as one line: the tool's own line if there is one, else what its log says; without time stamps.

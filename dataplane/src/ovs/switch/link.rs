@@ -190,10 +190,12 @@ impl Switch {
 
     /// Units whose time has come are tried again.
     pub(super) fn retry_due(&mut self, now: Time) {
-        for (unit, retry) in &mut self.failing {
-            if retry.at <= now {
-                // Another failure pushes it further out.
-                retry.at = now + RETRY_MAX;
+        for (unit, refused) in &mut self.failing {
+            if refused.retry.at <= now {
+                // All of it; another failure says when next.
+                refused.retry.at = now + RETRY_MAX;
+                refused.waits = false;
+                refused.without.clear();
                 self.dirty.insert(unit.clone());
             }
         }

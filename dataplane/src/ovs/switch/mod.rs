@@ -47,12 +47,24 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 /// Things to tell that may wait for Open vSwitch to come back before they are looked through.
 const UNTOLD: usize = 1024;
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 struct Retry {
     attempts: u32,
     at: Time,
     /// What was said of it last.
     said: String,
+}
+
+/// A unit that was refused, whole or in part.
+#[derive(Clone, Debug, Default)]
+struct Refused {
+    retry: Retry,
+    /// It waits for its time; else it is being tried.
+    waits: bool,
+    /// The flows of it that are left out, and what they were; none: all of it.
+    without: Vec<(FlowId, u64)>,
+    /// Everything that was said of it, each once.
+    said: Vec<String>,
 }
 
 /// `min`, doubled for each attempt, up to `max`.
@@ -129,7 +141,7 @@ pub struct Switch {
     /// Flows of ours that an earlier run left and nobody asked for yet.
     left: HashMap<FlowId, Left, RandomState>,
     /// Units that were refused, to be tried again.
-    failing: BTreeMap<Unit, Retry>,
+    failing: BTreeMap<Unit, Refused>,
     /// Units with flows that foreign flows stand in the way of, and how many.
     blocked: BTreeMap<Unit, usize>,
     /// One of those flows, until it is told.
@@ -318,12 +330,13 @@ impl Dataplane for Switch {
         if self.busy() {
             return Time::ZERO;
         }
-        let retries = self.failing.values().chain(&self.setup).map(|retry| retry.at);
+        let retries = self.failing.values().map(|refused| &refused.retry).chain(&self.setup).map(|r| r.at);
         retries.chain(self.ports_at).min().map_or(self.compare_at, |at| at.min(self.compare_at))
     }
 
     fn status(&self) -> Status {
         let blocked: usize = self.blocked.values().sum();
+        let failing: usize = self.failing.values().map(|refused| refused.without.len().max(1)).sum();
         Status {
             backend: "ovs",
             in_sync: self.is_up()
@@ -335,9 +348,9 @@ impl Dataplane for Switch {
                 && self.compare_at != Time::ZERO
                 && self.last_resync.is_some(),
             // While units wait, each is taken for one flow.
-            desired: self.installed.len() + blocked + self.failing.len() + self.dirty.len(),
+            desired: self.installed.len() + blocked + failing + self.dirty.len(),
             installed: self.installed.len(),
-            failing: self.failing.len() + blocked,
+            failing: failing + blocked,
             repairs: self.repairs,
             last_error: self.last_error.clone(),
             last_resync: self.last_resync,

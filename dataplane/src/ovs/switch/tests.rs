@@ -483,6 +483,39 @@ fn a_flow_that_is_refused_holds_up_no_other() {
 }
 
 #[test]
+fn a_unit_does_without_the_one_flow_of_it_that_is_refused() {
+    for names_lines in [false, true] {
+        let paper = Paper::new();
+        paper.world().ports.insert(7, "tap7".into());
+        {
+            let mut world = paper.world();
+            world.refuse = ["table=26", "table=60,priority=20"].map(ToOwned::to_owned).into();
+            world.names_lines = names_lines;
+        }
+        let mut host = Host::new(&paper, &[]);
+        host.change(&[put_vni(10), put_client("vm7", 7), put_mac(1, 2), Change::Settled]);
+        assert!(!paper.has("table=26") && !paper.has("table=60, priority=20"));
+        assert!(paper.has("table=50") && paper.has("in_port=7") && paper.has("table=60, priority=10"));
+        let told = host.events.len();
+        assert_eq!(host.heard("flow refused (add cookie=0x65767064"), 3, "{:?}", host.texts());
+        let status = host.switch.status();
+        assert_eq!((status.failing, status.desired - status.installed), (3, 3), "{status:?}");
+        host.pass(Duration::from_secs(600));
+        assert_eq!(host.events.len(), told, "{:?}", host.texts());
+        assert!(paper.has("table=50") && paper.has("in_port=7"));
+        // Another client in its place is tried at once.
+        paper.world().refuse.remove("table=60,priority=20");
+        host.change(&[Change::DelClient("vm7".into()), put_client("vm8", 7)]);
+        assert!(paper.has("table=60, priority=20"));
+        paper.world().refuse.clear();
+        host.pass(Duration::from_secs(61));
+        host.assert_in_sync();
+        assert!(paper.has("table=26"));
+        assert_eq!(host.switch.status().repairs, 0);
+    }
+}
+
+#[test]
 fn when_everything_is_refused_it_does_not_try_for_ever() {
     let paper = Paper::new();
     let mut host = host_with(&paper, 1);

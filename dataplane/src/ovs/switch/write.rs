@@ -20,6 +20,11 @@ const OCTETS: usize = 16 * 1024 * 1024;
 /// So many bundles may be refused while the culprits are sought; after that, what is left waits as a whole.
 const REFUSALS: u32 = 512;
 
+/// Lines of a unit that are tried one by one, should it be refused.
+const PROBES: usize = 256;
+/// Characters of a refused line that an operator is shown.
+const SHOWN: usize = 300;
+
 /// What a unit comes to, and which of the bundle's lines are its.
 struct Planned {
     unit: Unit,
@@ -27,6 +32,8 @@ struct Planned {
     flows: Packed,
     deletes: std::ops::Range<usize>,
     adds: std::ops::Range<usize>,
+    /// The flow of each line that adds one.
+    added: Vec<(FlowId, u64)>,
 }
 
 /// What goes out at once. Flows go before others come: one may take the other's place.
@@ -55,12 +62,14 @@ impl Bundle {
         text
     }
 
-    /// Whose line is it?
-    fn unit_at(&self, line: usize) -> Option<usize> {
-        self.units.iter().position(|planned| match line.checked_sub(self.delete_lines) {
-            None => planned.deletes.contains(&line),
-            Some(line) => planned.adds.contains(&line),
-        })
+    /// Whose line is it, and which flow does it add?
+    fn at(&self, line: usize) -> Option<(usize, Option<(FlowId, u64)>)> {
+        let Some(line) = line.checked_sub(self.delete_lines) else {
+            return Some((self.units.iter().position(|p| p.deletes.contains(&line))?, None));
+        };
+        let index = self.units.iter().position(|planned| planned.adds.contains(&line))?;
+        let planned = &self.units[index];
+        Some((index, planned.added.get(line - planned.adds.start).copied()))
     }
 }
 
@@ -110,7 +119,8 @@ impl Switch {
         let wanted = self.render(&unit);
         let (deletes, adds) = (bundle.delete_lines, bundle.add_lines);
         let mut flows = Packed::default();
-        let mut blocked = 0;
+        let (mut blocked, mut added) = (0, Vec::new());
+        let without = self.failing.get(&unit).map(|refused| refused.without.clone()).unwrap_or_default();
         let ids: Vec<FlowId> = wanted.iter().map(Flow::id).collect();
         let stands: Vec<(FlowId, u64)> =
             self.installed.get(&unit).map(|stands| (stands.id(), stands.digest)).collect();
@@ -118,6 +128,9 @@ impl Switch {
             let digest = flow.digest();
             if stands.contains(&(*id, digest)) {
                 flows.push(&Stands::of(flow));
+                continue;
+            }
+            if without.contains(&(*id, digest)) {
                 continue;
             }
             if self.foreign.contains(id) {
@@ -136,6 +149,7 @@ impl Switch {
             }
             flow.write_add(&mut bundle.adds);
             bundle.add_lines += 1;
+            added.push((*id, digest));
             flows.push(&Stands::of(flow));
         }
         for stands in self.installed.get(&unit) {
@@ -151,7 +165,7 @@ impl Switch {
             self.blocked.remove(&unit);
         }
         let (deletes, adds) = (deletes..bundle.delete_lines, adds..bundle.add_lines);
-        bundle.units.push(Planned { unit, flows, deletes, adds });
+        bundle.units.push(Planned { unit, flows, deletes, adds, added });
     }
 
     /// After a restart, flood lists fill up one by one. What an earlier run knew of them is more, and stays until all
@@ -193,7 +207,7 @@ impl Switch {
             }
         }
         for planned in bundle.units {
-            if !self.failing.is_empty() {
+            if self.failing.get(&planned.unit).is_some_and(|refused| refused.without.is_empty()) {
                 self.failing.remove(&planned.unit);
             }
             self.set_installed(&planned.unit, planned.flows);
@@ -216,21 +230,31 @@ impl Switch {
             }
         };
         self.refused += 1;
-        let culprit = line.and_then(|line| bundle.unit_at(line));
-        if let Some(index) = culprit {
-            let culprit = bundle.units.swap_remove(index);
+        if let Some((index, flow)) = line.and_then(|line| bundle.at(line)) {
             let shown = line.and_then(|line| text.lines().nth(line)).unwrap_or_default();
-            self.quarantine(culprit.unit, shown, failure.error, now, out);
+            let culprit = bundle.units[index].unit.clone();
+            // A unit of one line is out as a whole.
+            let whole = bundle.units[index].deletes.len() + bundle.units[index].added.len() == 1;
+            let flow = flow.filter(|_| !whole);
+            if flow.is_none() {
+                bundle.units.swap_remove(index);
+            }
+            self.quarantine(culprit, flow, shown, failure.error, now, out);
             self.pieces.push(Piece::Units(bundle.units.into_iter().map(|p| p.unit).collect()));
             return;
+        }
+        if let [planned] = &bundle.units[..]
+            && (2..=PROBES).contains(&bundle.lines())
+        {
+            return self.probe(planned, text, now, out);
         }
         if bundle.units.len() == 1 || self.refused > REFUSALS {
             let shown = text.lines().next().unwrap_or_default();
             for (index, planned) in bundle.units.into_iter().enumerate() {
                 if index == 0 {
-                    self.quarantine(planned.unit, shown, failure.error.clone(), now, out);
+                    self.quarantine(planned.unit, None, shown, failure.error.clone(), now, out);
                 } else {
-                    self.fail(planned.unit, &failure.error, now);
+                    self.fail(planned.unit, None, &failure.error, now);
                 }
             }
             return;
@@ -241,11 +265,45 @@ impl Switch {
         self.pieces.push(Piece::Units(units));
     }
 
-    /// Sets a unit aside for a while, and says why if that is new.
-    fn quarantine(&mut self, unit: Unit, line: &str, error: Error, now: Time, out: &mut Vec<Output>) {
-        let line: String = line.chars().take(300).collect();
+    /// Writes the lines of a unit one by one, and leaves out those that are refused.
+    fn probe(&mut self, planned: &Planned, text: &str, now: Time, out: &mut Vec<Output>) {
+        let mut added = planned.added.iter().copied();
+        let mut left_out = 0;
+        for (index, line) in text.lines().enumerate() {
+            let flow = if index < planned.deletes.len() { None } else { added.next() };
+            match self.tools.bundle(&format!("{line}\n")) {
+                Ok(()) => {}
+                Err(Failure { cause: Cause::Refused(_), error }) if flow.is_some() => {
+                    left_out += 1;
+                    self.quarantine(planned.unit.clone(), flow, line, error, now, out);
+                }
+                Err(Failure { cause: Cause::Refused(_), error }) => {
+                    return self.quarantine(planned.unit.clone(), None, line, error, now, out);
+                }
+                Err(failure) => {
+                    self.dirty.insert(planned.unit.clone());
+                    return self.lost(failure, now, out);
+                }
+            }
+        }
+        if left_out < planned.added.len() {
+            self.pieces.push(Piece::Units(vec![planned.unit.clone()]));
+        }
+    }
+
+    /// Sets a unit, or one of its flows, aside for a while, and says why if that is new.
+    fn quarantine(
+        &mut self,
+        unit: Unit,
+        flow: Option<(FlowId, u64)>,
+        line: &str,
+        error: Error,
+        now: Time,
+        out: &mut Vec<Output>,
+    ) {
+        let line: String = line.chars().take(SHOWN).collect();
         let error = Error { action: format!("flow refused ({line})"), ..error };
-        if self.fail(unit, &error, now) {
+        if self.fail(unit, flow, &error, now) {
             self.failed(error, 0, out);
         } else {
             self.last_error = Some(error.to_string());
@@ -253,12 +311,18 @@ impl Switch {
     }
 
     /// It is tried again later. True if this was not said of it before.
-    fn fail(&mut self, unit: Unit, error: &Error, now: Time) -> bool {
-        let retry = self.failing.entry(unit).or_default();
-        let news = retry.said != error.reason;
-        retry.said.clone_from(&error.reason);
-        retry.at = now + backoff(RETRY_MIN, RETRY_MAX, retry.attempts);
-        retry.attempts += 1;
+    fn fail(&mut self, unit: Unit, flow: Option<(FlowId, u64)>, error: &Error, now: Time) -> bool {
+        let refused = self.failing.entry(unit).or_default();
+        if !std::mem::replace(&mut refused.waits, true) {
+            refused.retry.at = now + backoff(RETRY_MIN, RETRY_MAX, refused.retry.attempts);
+            refused.retry.attempts += 1;
+        }
+        refused.without.extend(flow);
+        let text = error.to_string();
+        let news = !refused.said.contains(&text);
+        if news && refused.said.len() < PROBES {
+            refused.said.push(text);
+        }
         news
     }
 

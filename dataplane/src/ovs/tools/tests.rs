@@ -89,10 +89,7 @@ fn what_is_refused_is_told_from_what_is_away() {
          ovs-ofctl: -:2: actions are invalid with specified match (OFPBAC_MATCH_INCONSISTENT)",
     );
     assert_eq!(by_tool.cause, Cause::Refused(Some(1)));
-    assert_eq!(
-        by_tool.error.reason,
-        "-:2: actions are invalid with specified match (OFPBAC_MATCH_INCONSISTENT)"
-    );
+    assert_eq!(by_tool.error.reason, "actions are invalid with specified match (OFPBAC_MATCH_INCONSISTENT)");
     let by_switch = ofctl(
         "Error OFPBAC_BAD_OUT_GROUP for: OFPT_FLOW_MOD (OF1.3) (xid=0x7): ADD table:3 actions=group:7\n\
          Error OFPBFC_MSG_FAILED for: ONFT_BUNDLE_CONTROL (OF1.3) (xid=0xa):\n \
@@ -100,7 +97,7 @@ fn what_is_refused_is_told_from_what_is_away() {
          ovs-ofctl: talking to unix:/tmp/swd/br-x.mgmt (Protocol error)",
     );
     assert_eq!(by_switch.cause, Cause::Refused(None));
-    assert!(by_switch.error.reason.starts_with("Error OFPBAC_BAD_OUT_GROUP"), "{}", by_switch.error);
+    assert_eq!(by_switch.error.reason, "Error OFPBAC_BAD_OUT_GROUP for: OFPT_FLOW_MOD");
 }
 
 #[test]
