@@ -17,7 +17,7 @@ use types::{MacAddr, Vni};
 /// Set in the copy.
 const INSIDE: &str = "EVPND_TEST_INSIDE";
 /// How long anything may take before the test fails.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// The bridge.
 pub(crate) const BRIDGE: &str = "br-evpn";
 /// The OpenFlow port of its tunnel.
@@ -97,23 +97,49 @@ pub(crate) struct Vswitch {
 }
 
 impl Vswitch {
+    /// With a bridge and its tunnel.
     pub(crate) fn start() -> Self {
-        let dir = PathBuf::from("/run/ovs");
-        std::fs::create_dir(&dir).expect("a fresh /run");
-        let switch = Self { dir };
-        let (conf, socket) = (switch.path("conf.db"), switch.path("db.sock"));
-        switch.tool("ovsdb-tool").run(&["create", &conf, "/usr/share/openvswitch/vswitch.ovsschema"]);
-        let remote = format!("--remote=punix:{socket}");
-        switch.daemon("ovsdb-server", &[&conf, &remote]);
-        until("ovsdb-server listens", || Path::new(&socket).exists());
-        switch.vsctl("--no-wait init");
-        switch.daemon("ovs-vswitchd", &[&format!("unix:{socket}"), "--disable-system"]);
+        let switch = Self::bare();
         switch.vsctl(&format!(
             "add-br {BRIDGE} -- set bridge {BRIDGE} datapath_type=netdev fail-mode=secure protocols=OpenFlow13 \
              -- add-port {BRIDGE} vxlan-evpn -- set interface vxlan-evpn type=vxlan options:local_ip=192.0.2.1 \
              options:remote_ip=flow options:key=flow ofport_request={TUNNEL}"
         ));
         switch
+    }
+
+    /// Without any bridge.
+    pub(crate) fn bare() -> Self {
+        let dir = PathBuf::from("/run/ovs");
+        std::fs::create_dir(&dir).expect("a fresh /run");
+        let switch = Self { dir };
+        let conf = switch.path("conf.db");
+        switch.tool("ovsdb-tool").run(&["create", &conf, "/usr/share/openvswitch/vswitch.ovsschema"]);
+        switch.start_ovsdb();
+        switch.vsctl("--no-wait init");
+        switch.start_vswitchd();
+        switch
+    }
+
+    pub(crate) fn start_ovsdb(&self) {
+        let (conf, socket) = (self.path("conf.db"), self.path("db.sock"));
+        self.daemon("ovsdb-server", &[&conf, &format!("--remote=punix:{socket}")]);
+        until("ovsdb-server listens", || Path::new(&socket).exists());
+    }
+
+    pub(crate) fn start_vswitchd(&self) {
+        self.daemon("ovs-vswitchd", &[&self.db(), "--disable-system"]);
+    }
+
+    /// Kills a daemon of ours, as a crash would.
+    pub(crate) fn kill(&self, program: &str) {
+        let pidfile = self.path(&format!("{program}.pid"));
+        sh(&format!("kill -9 $(cat {pidfile}) && rm -f {pidfile}"));
+    }
+
+    /// Where the database is.
+    pub(crate) fn db(&self) -> String {
+        format!("unix:{}", self.path("db.sock"))
     }
 
     fn path(&self, name: &str) -> String {
@@ -148,7 +174,7 @@ impl Vswitch {
     }
 
     pub(crate) fn vsctl(&self, words: &str) -> String {
-        let db = format!("--db=unix:{}", self.path("db.sock"));
+        let db = format!("--db={}", self.db());
         let mut args = vec![db.as_str(), "--timeout=30"];
         args.extend(words.split(' '));
         self.tool("ovs-vsctl").run(&args)
@@ -180,6 +206,13 @@ impl Vswitch {
         self.vsctl(&format!("add-port {BRIDGE} {name} -- set interface {name} ofport_request={number}"));
     }
 
+    /// How many flows stand.
+    pub(crate) fn count_flows(&self) -> u64 {
+        let text = self.ofctl(&format!("dump-aggregate {BRIDGE}"));
+        let count = text.split("flow_count=").nth(1).and_then(|n| n.trim().parse().ok());
+        count.unwrap_or_else(|| panic!("{text}"))
+    }
+
     /// What stands, as a dump shows it, sorted.
     pub(crate) fn dump(&self) -> Vec<Flow> {
         let text = self.ofctl(&format!("--no-names --no-stats dump-flows {BRIDGE}"));
@@ -203,7 +236,7 @@ pub(crate) fn sort(flows: &mut [Flow]) {
 }
 
 #[allow(clippy::disallowed_methods, reason = "a test has to give up some time")]
-fn clock() -> Instant {
+pub(crate) fn clock() -> Instant {
     Instant::now()
 }
 

@@ -3,5 +3,7 @@
 
 mod harness;
 
+mod engine;
 mod flows;
 mod paths;
+mod scale;
