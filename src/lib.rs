@@ -9,6 +9,7 @@ pub mod config;
 pub mod control;
 pub mod core;
 pub mod evpn;
+pub mod graph;
 pub mod lab;
 pub mod migrate;
 pub mod speaker;

@@ -271,6 +271,7 @@ fn answer(request: Request) -> Reply {
             prefixes_local: None,
             prefixes_remote: None,
             router_mac: None,
+            vlan: None,
         }]),
         Request::ShowClients(query) => {
             let rows = clients();
@@ -625,6 +626,53 @@ fn a_reader_that_has_seen_enough() {
 }
 
 #[test]
+fn pictures() {
+    let daemon = Daemon::start("graph");
+    // All pages, and what is known beside them.
+    let svg = daemon.show(&["graph", "hosts"]);
+    assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"), "{svg}");
+    for words in
+        ["5 MACs, from the 5 routes in the RIB of 10.0.0.101 (AS 65001)", ">10.0.0.102<", ">VNI 22001<"]
+    {
+        assert!(svg.contains(words), "{words}: {svg}");
+    }
+    let dot = daemon.show(&["graph", "overlays", "--format", "dot"]);
+    assert!(dot.starts_with("graph \"evpnd-overlays\" {\n") && dot.contains("02:00:00:00:00:05"), "{dot}");
+    // Only one VNI is asked for.
+    daemon.asked.lock().unwrap().clear();
+    daemon.show(&["graph", "vlans", "--vni", "22001"]);
+    let vni = Some("22001".parse().unwrap());
+    assert_eq!(
+        daemon.asked.lock().unwrap()[0],
+        Request::ShowRoutes(RoutesQuery { vni, ..Default::default() })
+    );
+
+    // From a file, to a file: the name says the language.
+    let rows = TempPath::new("graph.json");
+    std::fs::write(&rows.0, daemon.show(&["show", "routes", "--json"])).unwrap();
+    let out = TempPath::new("graph.dot");
+    assert_eq!(
+        run(&["graph", "hosts", "--from", rows.str(), "-o", out.str()]),
+        (0, String::new(), String::new())
+    );
+    assert!(std::fs::read_to_string(&out.0).unwrap().starts_with("graph \"evpnd-hosts\""));
+
+    // What cannot be read or written is named, and nothing is left.
+    std::fs::write(&rows.0, "[{\"type\": 2}]").unwrap();
+    let (code, _, err) = run(&["graph", "hosts", "--from", rows.str()]);
+    assert_eq!(code, 1);
+    assert!(err.contains(rows.str()) && err.contains("show routes --json"), "{err}");
+    let (code, _, err) = run(&["graph", "hosts", "--from", "/nowhere/rows.json"]);
+    assert_eq!(
+        (code, err.as_str()),
+        (1, "evpnd: /nowhere/rows.json: No such file or directory (os error 2)\n")
+    );
+    let (code, _, err) = daemon.run(&["graph", "hosts", "-o", "/nowhere/hosts.svg"]);
+    assert_eq!(code, 1);
+    assert!(err.starts_with("evpnd: /nowhere/hosts.svg: "), "{err}");
+}
+
+#[test]
 fn nobody_there() {
     let path = TempPath::new("nobody");
     let commands: [&[&str]; 5] = [
@@ -651,7 +699,7 @@ fn wrong_usage() {
         (&[][..], "Usage: evpnd <COMMAND>"),
         (&["shw"], "unrecognized subcommand 'shw'"),
         (&["show", "tea"], "unrecognized subcommand 'tea'"),
-        (&["graph", "hosts"], "unrecognized subcommand 'graph'"),
+        (&["graph", "cables"], "invalid value 'cables'"),
         (
             &["explain", "nonsense"],
             "expected a MAC (02:00:5e:10:00:01), an IP address or a prefix (10.0.0.0/24)",
@@ -674,7 +722,7 @@ fn wrong_usage() {
 
 #[test]
 fn help_has_examples() {
-    for command in ["run", "check", "reload", "show", "explain", "events", "route", "lab"] {
+    for command in ["run", "check", "reload", "show", "explain", "events", "graph", "route", "lab"] {
         let (code, out, _) = run(&[command, "--help"]);
         assert_eq!(code, 0);
         assert!(out.contains("Example") && out.contains(&format!("evpnd {command}")), "{out}");

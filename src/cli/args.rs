@@ -77,6 +77,16 @@ Examples:
   evpnd explain 10.1.0.5 --vni 22001
   evpnd explain 10.0.0.0/24 --json")]
     Explain(ExplainArgs),
+    /// Draw the topology that the RIB tells: hosts, VLANs or overlays
+    #[command(after_help = "\
+Examples:
+  evpnd graph hosts -o hosts.svg
+  evpnd graph overlays --vni 22001 > overlay.svg
+  evpnd graph vlans --format dot | dot -Tpdf > vlans.pdf
+  evpnd show routes --json > routes.json; evpnd graph hosts --from routes.json -o hosts.svg
+
+A controller or route reflector knows the most. Long lists are cut and counted: --full has them all.")]
+    Graph(GraphArgs),
     /// Release a MAC that is held as a duplicate because it kept moving
     #[command(after_help = "Example:\n  evpnd clear mac 02:00:5e:10:00:01 --vni 22001")]
     Clear(ClearArgs),
@@ -243,6 +253,48 @@ pub(super) struct ExplainArgs {
     pub(super) json: Json,
     #[command(flatten)]
     pub(super) socket: Socket,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GraphArgs {
+    /// What to look at
+    #[arg(value_enum)]
+    pub(super) view: GraphView,
+    /// The language; from the name of the file, or SVG
+    #[arg(long, value_enum)]
+    pub(super) format: Option<GraphFormat>,
+    /// Write to this file, all at once
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+    /// Only this VNI
+    #[arg(long, value_name = "N", value_parser = vni)]
+    pub(super) vni: Option<Vni>,
+    /// Everything, however long
+    #[arg(long)]
+    pub(super) full: bool,
+    /// Not from the daemon: from what `evpnd show routes --json` printed; `-` reads it from stdin
+    #[arg(long, value_name = "FILE")]
+    pub(super) from: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) socket: Socket,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum GraphView {
+    /// Each host: its VNIs and VLANs, and the MACs and prefixes in them
+    Hosts,
+    /// Each VNI, and the VLAN that each host knows it by
+    Vlans,
+    /// Each VNI: its hosts, and the MACs and prefixes behind them
+    Overlays,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum GraphFormat {
+    /// A picture, for a browser
+    Svg,
+    /// The language of Graphviz
+    Dot,
 }
 
 #[derive(Debug, Args)]

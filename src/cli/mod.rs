@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 a problem with a message on stderr, 2 wrong usage (clap's).
 
 mod args;
+mod graph;
 mod log;
 mod migrate;
 mod show;
@@ -78,6 +79,7 @@ fn command(command: Command, run: fn(Config, PathBuf) -> Result<()>, out: &mut d
         Command::Clear(ClearArgs { what: ClearWhat::Mac { mac, vni, socket } }) => {
             tell(&mut Client::connect(&socket.socket)?, &Request::ClearMac(ClearMac { vni, mac }), out)
         }
+        Command::Graph(args) => graph::graph(&args, out),
         Command::Events(args) => {
             let query = EventsQuery { follow: args.follow };
             show::events(query, args.json.json, &mut Client::connect(&args.socket.socket)?, out)

@@ -188,6 +188,9 @@ pub struct VniView {
     pub prefixes_remote: Option<u64>,
     /// Of a VRF: what packets that are routed here come for.
     pub router_mac: Option<MacAddr>,
+    /// The VLAN it is on this host; null if it has none, or none is known.
+    #[serde(default)]
+    pub vlan: Option<u16>,
 }
 
 /// A row of `show clients`.

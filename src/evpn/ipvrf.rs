@@ -315,6 +315,7 @@ impl IpVrf {
             prefixes_local: Some(self.local as u64),
             prefixes_remote: Some(self.remote as u64),
             router_mac: Some(node.router_mac()),
+            vlan: None,
         }
     }
 

@@ -1,0 +1,67 @@
+//! Where the rows come from: a daemon, page by page, or a file with what `evpnd show routes --json` printed.
+
+use std::io::Read;
+
+use types::Vni;
+
+use super::model::{Builder, Facts, Model, Observer};
+use crate::control::view::RouteView;
+use crate::control::{Client, ClientError, Reply, Request, RoutesQuery};
+
+/// Why there is no model.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The daemon does not answer as it should.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// What is in the file is no list of routes.
+    #[error("not what `evpnd show routes --json` prints: {0}")]
+    Routes(#[from] serde_json::Error),
+}
+
+/// Asks a daemon for its routes, and for what it knows beside them. With `vni`: only routes of that one.
+pub fn from_daemon(client: &mut Client, vni: Option<Vni>) -> Result<Model, Error> {
+    let mut builder = Builder::default();
+    let mut query = RoutesQuery { vni, ..RoutesQuery::default() };
+    loop {
+        let Reply::Routes(page) = client.call(&Request::ShowRoutes(query.clone()))? else {
+            return Err(unexpected());
+        };
+        page.rows.iter().filter(|row| wanted(row, vni)).for_each(|row| builder.add(row));
+        query.after = page.next;
+        if query.after.is_none() {
+            return Ok(builder.finish(&facts(client)?));
+        }
+    }
+}
+
+/// Reads saved rows.
+pub fn from_json(file: impl Read, vni: Option<Vni>) -> Result<Model, Error> {
+    let rows: Vec<RouteView> = serde_json::from_reader(file)?;
+    let mut builder = Builder::default();
+    rows.iter().filter(|row| wanted(row, vni)).for_each(|row| builder.add(row));
+    Ok(builder.finish(&Facts::default()))
+}
+
+/// A route that a VNI imports may bear the number of another; a picture of one VNI shows that one.
+fn wanted(row: &RouteView, vni: Option<Vni>) -> bool {
+    vni.is_none_or(|vni| row.vni == Some(vni.get()))
+}
+
+fn facts(client: &mut Client) -> Result<Facts, Error> {
+    let Reply::Summary(summary) = client.call(&Request::ShowSummary)? else { return Err(unexpected()) };
+    let Reply::Neighbors(neighbors) = client.call(&Request::ShowNeighbors)? else {
+        return Err(unexpected());
+    };
+    let Reply::Vnis(vnis) = client.call(&Request::ShowVnis)? else { return Err(unexpected()) };
+    let named = neighbors.into_iter().filter_map(|n| Some((n.address, n.description?)));
+    Ok(Facts {
+        observer: Some(Observer { router_id: summary.router_id, asn: summary.asn, vtep: summary.vtep }),
+        names: named.collect(),
+        vlans: vnis.into_iter().filter_map(|v| Some((v.vni, v.vlan?))).collect(),
+    })
+}
+
+fn unexpected() -> Error {
+    ClientError::Confused("it answers something else".to_owned()).into()
+}
