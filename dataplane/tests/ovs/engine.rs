@@ -418,6 +418,25 @@ fn each_thing_that_is_wrong_is_one_clear_line() {
 }
 
 #[test]
+fn without_ovs_vswitchd_everything_is_written_down_and_waits() {
+    in_namespace("engine::without_ovs_vswitchd_everything_is_written_down_and_waits", || {
+        let ovs = Vswitch::bare();
+        // Waits until it runs.
+        ovs.vsctl("add-br br-other -- set bridge br-other datapath_type=netdev");
+        ovs.kill("ovs-vswitchd");
+        let mut engine = Engine::new(&all());
+        engine.says("ovs-vswitchd does not answer: is it running? (systemctl status openvswitch-switch)");
+        engine.says("ovs-vswitchd does not serve bridge br-evpn: is it running?");
+        engine.change(&[put_mac("02:00:00:00:00:0a")]);
+        assert_eq!(engine.locals, []);
+        ovs.start_vswitchd();
+        engine.in_sync();
+        assert!(has(&ovs, "dl_dst=02:00:00:00:00:0a"));
+        engine.hears_down("vm7");
+    });
+}
+
+#[test]
 fn a_port_that_cannot_be_opened_is_no_port() {
     in_namespace("engine::a_port_that_cannot_be_opened_is_no_port", || {
         let ovs = Vswitch::bare();
