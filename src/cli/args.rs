@@ -111,6 +111,7 @@ Examples:
   evpnd lab run                        build it, see it work, break it, mend it, take it down
   evpnd lab up --hosts 5               leave it standing
   evpnd lab test
+  evpnd lab graph .                    its topology as pictures
   evpnd lab down")]
     Lab(LabArgs),
 }

@@ -1,5 +1,7 @@
 //! The arguments of `evpnd lab`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
 /// `evpnd lab …`
@@ -19,6 +21,11 @@ pub enum LabCommand {
     Up(Size),
     /// Ping between all endpoints of the standing lab
     Test,
+    /// Draw the standing lab as its controller sees it: hosts.svg, vlans.svg, overlays.svg
+    Graph {
+        /// Where to put them; a directory of your own for it when left out
+        dir: Option<PathBuf>,
+    },
     /// Run a command in a node of the standing lab: evpnd lab exec h1 -- evpnd show macs
     Exec {
         /// The node: controller, h1, h2, …, e11 (host 1, endpoint 1), …

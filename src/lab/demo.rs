@@ -10,7 +10,7 @@ use types::Time;
 use super::args::Size;
 use super::net::Lab;
 use super::topology::{CONTROLLER, Matrix, Net, VNI};
-use super::{Error, Result};
+use super::{Error, Result, pictures};
 use crate::clock;
 
 /// Everything happens in well under a second; this is for a machine that is busy with something else.
@@ -68,8 +68,12 @@ pub(super) fn run(size: Size) -> Result<()> {
     let net = stand_up(&show, Lab::new()?, size)?;
     work(&show, &net)?;
     kill_and_mend(&show, &net)?;
+    show.step("pictures of it all", || {
+        let says = pictures::draw(&net.controller, &pictures::own_dir()?)?;
+        Ok(((), says))
+    })?;
     drop(net);
-    say("\nAll of it worked, and nothing is left behind.");
+    say("\nAll of it worked, and nothing is left behind but the pictures.");
     Ok(())
 }
 

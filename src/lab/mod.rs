@@ -5,6 +5,7 @@
 //! - [`Lab`], [`Node`]: switches, hosts and endpoints in such a world, the daemons in them, what they show
 //! - [`Ovs`]: the same with Open vSwitch in it
 //! - `topology`, `demo`: the network of `evpnd lab run`, and what it shows; `state`: the one that stays
+//! - `pictures`: what the controller's RIB looks like
 //! - [`main`]: the commands
 
 mod args;
@@ -13,6 +14,7 @@ mod demo;
 mod net;
 mod node;
 mod ovs;
+mod pictures;
 mod state;
 mod topology;
 mod world;
@@ -85,6 +87,7 @@ pub fn main(args: &LabArgs) -> Result<()> {
         LabCommand::Run(size) => demo::run(*size),
         LabCommand::Up(size) => state::up(*size),
         LabCommand::Test => state::test(),
+        LabCommand::Graph { dir } => state::graph(dir.as_deref()),
         LabCommand::Exec { node, command } => state::exec(node, command),
         LabCommand::Down => state::down(),
     }

@@ -17,7 +17,7 @@ use super::demo::{Show, pings, say, stand_up};
 use super::net::Lab;
 use super::topology::Net;
 use super::world::{World, search_path};
-use super::{Error, Result, until};
+use super::{Error, Result, pictures, until};
 
 /// Where a standing lab is found.
 #[derive(Debug, Serialize, Deserialize)]
@@ -72,6 +72,7 @@ pub(super) fn up(size: Size) -> Result<()> {
         "evpnd lab exec h1 -- bridge fdb",
         "evpnd lab exec e11 -- ping 10.100.2.101",
         "evpnd lab exec controller          # a shell",
+        "evpnd lab graph .                  # the topology as pictures",
         "evpnd lab down",
     ] {
         say(format!("  {line}"));
@@ -86,6 +87,14 @@ pub(super) fn test() -> Result<()> {
     let show = Show::new();
     let inside = pings(&show, &net, "pings inside the hosts", true);
     pings(&show, &net, "pings across the hosts", false).and(inside)
+}
+
+/// `evpnd lab graph [DIR]`
+pub(super) fn graph(dir: Option<&Path>) -> Result<()> {
+    let controller = standing()?.lab()?.node("controller")?;
+    let dir = dir.map_or_else(pictures::own_dir, |dir| Ok(dir.to_owned()))?;
+    say(pictures::draw(&controller, &dir)?);
+    Ok(())
 }
 
 /// `evpnd lab exec NODE -- COMMAND`: this process becomes the command.
@@ -142,8 +151,14 @@ fn began(pid: u32) -> Option<u64> {
     fields.nth(18)?.parse().ok().filter(|_| !matches!(state, "Z" | "X"))
 }
 
-fn file() -> Result<PathBuf> {
-    let uid = fs::metadata("/proc/self").map_err(|e| Error::new(format!("/proc/self: {e}")))?.uid();
+/// Who we are.
+pub(super) fn uid() -> Result<u32> {
+    fs::metadata("/proc/self").map(|m| m.uid()).map_err(|e| Error::new(format!("/proc/self: {e}")))
+}
+
+/// Where the standing lab of this user is noted.
+pub(super) fn file() -> Result<PathBuf> {
+    let uid = uid()?;
     let own = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     // Under sudo the directory may still be the other user's.
     let own = own.filter(|dir| fs::metadata(dir).is_ok_and(|m| m.is_dir() && m.uid() == uid));
@@ -156,7 +171,7 @@ fn file() -> Result<PathBuf> {
 fn load(file: &Path) -> Result<Option<State>> {
     let name = file.display();
     let Ok(meta) = fs::symlink_metadata(file) else { return Ok(None) };
-    let uid = fs::metadata("/proc/self").map_err(|e| Error::new(format!("/proc/self: {e}")))?.uid();
+    let uid = uid()?;
     if !meta.is_file() || meta.uid() != uid {
         return Err(Error::new(format!("{name} is not ours")));
     }

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use evpnd::lab::until;
@@ -79,7 +79,7 @@ fn all_gone(pids: &BTreeSet<u32>) -> Result<()> {
 }
 
 /// What the whole run must show, in this order.
-const STEPS: [&str; 12] = [
+const STEPS: [&str; 13] = [
     "namespaces and links",
     "BGP sessions up",
     "flood rows in the FDBs",
@@ -91,6 +91,7 @@ const STEPS: [&str; 12] = [
     "kill -9 of h3's evpnd",
     "rows for h3 gone elsewhere",
     "54 of 54 pings answered",
+    "hosts.svg, vlans.svg, overlays.svg in /",
     "nothing is left behind",
 ];
 
@@ -105,7 +106,26 @@ fn whole_run(ordinary: bool) -> Result<()> {
             .map(|at| &rest[at..])
             .ok_or_else(|| Error::new(format!("no {step:?} at its place in:\n{said}")))?;
     }
-    ensure(!said.contains('\u{1b}'), || "colours without a terminal".to_owned())
+    ensure(!said.contains('\u{1b}'), || "colours without a terminal".to_owned())?;
+    let dir = said.split("overlays.svg in ").nth(1).and_then(|rest| rest.lines().next()).unwrap_or_default();
+    let named =
+        Path::new(dir).file_name().is_some_and(|name| name.to_string_lossy().starts_with("evpnd-lab"));
+    ensure(named, || format!("pictures in {dir:?}"))?;
+    let drawn = pictures(Path::new(dir));
+    // Of an ordinary user they are in /tmp, where they would stay.
+    let gone = fs::remove_dir_all(dir).map_err(|e| Error::new(format!("{dir}: {e}")));
+    drawn.and(gone)
+}
+
+/// The three pictures of the whole lab.
+fn pictures(dir: &Path) -> Result<()> {
+    for view in ["hosts", "vlans", "overlays"] {
+        let file = dir.join(format!("{view}.svg"));
+        let text = fs::read_to_string(&file).map_err(|e| Error::new(format!("{}: {e}", file.display())))?;
+        let whole = text.starts_with("<svg ") && text.ends_with("</svg>\n");
+        ensure(whole && text.contains(">VNI 22001") && text.contains("10.0.0.103"), || text)?;
+    }
+    Ok(())
 }
 
 #[test]
@@ -186,7 +206,7 @@ fn up_test_exec_down() -> Result<()> {
         let (code, said) = lab(args)?;
         ensure(code == Some(1) && said.contains(says), || format!("lab {args:?}: exit {code:?}:\n{said}"))
     };
-    for args in [&["test"][..], &["down"], &["exec", "h1", "true"]] {
+    for args in [&["test"][..], &["down"], &["exec", "h1", "true"], &["graph"]] {
         refused(args, "no lab is standing")?;
     }
     good(&["up", "--hosts", "2", "--endpoints", "2"])?;
@@ -198,6 +218,13 @@ fn up_test_exec_down() -> Result<()> {
     let macs: serde_json::Value =
         serde_json::from_str(&macs).map_err(|e| Error::new(format!("{e}: {macs}")))?;
     same(&macs.as_array().map(Vec::len), &Some(4))?;
+    let text = good(&["graph"])?;
+    ensure(
+        text == format!("hosts.svg, vlans.svg, overlays.svg in {}/evpnd-lab\n", place.0.display()),
+        || text,
+    )?;
+    let text = good(&["exec", "h1", "--", "evpnd", "graph", "hosts", "--format", "dot"])?;
+    ensure(text.contains("\"VTEP 10.0.0.102\""), || text)?;
     refused(&["exec", "h9", "true"], "no node h9")?;
     same(&lab(&["exec", "e11", "--", "sh", "-c", "exit 7"])?.0, &Some(7))?;
     good(&["exec", "e11", "--", "ping", "-c", "1", "-W", "2", "10.100.2.101"])?;
