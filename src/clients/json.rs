@@ -14,7 +14,10 @@ use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 use crate::config::{Problem, hint};
 
 /// Problems of one kind kept of one file: a list of 100,000 wrong addresses is one mistake.
-const KEPT: usize = 20;
+pub(super) const KEPT: usize = 20;
+
+/// Of a text in a file, so much is repeated.
+const LONGEST: usize = 64;
 
 /// The text of a file, and what was found in it so far.
 pub(super) struct Document<'a> {
@@ -100,13 +103,16 @@ impl<'a> Document<'a> {
     }
 
     fn error(&self, span: Option<Range<usize>>, key: &str, message: impl Into<String>) {
-        let problem = || Problem::new(self.text, span, key.to_owned(), message.into());
-        self.errors.borrow_mut().push(problem);
+        self.errors.borrow_mut().push(|| self.problem(span, key, message.into()));
     }
 
-    fn warning(&self, span: Option<Range<usize>>, key: &str, message: impl Into<String>) {
-        let problem = || Problem::new(self.text, span, key.to_owned(), message.into());
-        self.warnings.borrow_mut().push(problem);
+    fn warning(&self, span: Option<Range<usize>>, key: &str, message: impl FnOnce() -> String) {
+        self.warnings.borrow_mut().push(|| self.problem(span, key, message()));
+    }
+
+    fn problem(&self, span: Option<Range<usize>>, key: &str, message: String) -> Problem {
+        let key = key.chars().take(LONGEST).collect();
+        Problem::new(self.text, span, key, message)
     }
 
     /// Errors and warnings, each in the order of the file.
@@ -122,9 +128,9 @@ fn range(node: &impl Ranged) -> Range<usize> {
 
 fn describe(value: &ast::Value<'_>) -> String {
     match value {
-        ast::Value::StringLit(text) if text.value.chars().count() > 64 => "a long text".to_owned(),
+        ast::Value::StringLit(text) if text.value.chars().count() > LONGEST => "a long text".to_owned(),
         ast::Value::StringLit(text) => format!("\"{}\"", text.value),
-        ast::Value::NumberLit(number) if number.value.len() > 64 => "a long number".to_owned(),
+        ast::Value::NumberLit(number) if number.value.len() > LONGEST => "a long number".to_owned(),
         ast::Value::NumberLit(number) => number.value.to_owned(),
         ast::Value::BooleanLit(bool) => bool.value.to_string(),
         ast::Value::Object(_) => "an object".to_owned(),
@@ -150,7 +156,7 @@ impl<'a> Object<'a> {
         let mut values = self.node.properties.iter().filter(|property| property.name.as_str() == key);
         let property = values.next_back()?;
         if values.next().is_some() {
-            let message = "given more than once: this one counts";
+            let message = || "given more than once: this one counts".to_owned();
             self.document.warning(Some(range(&property.name)), key, message);
         }
         let value = Value { document: self.document, key, node: &property.value };
@@ -178,7 +184,7 @@ impl<'a> Object<'a> {
         let unknown = |property: &&ObjectProp<'_>| !self.known.contains(&property.name.as_str());
         for property in self.node.properties.iter().filter(unknown) {
             let key = property.name.as_str();
-            let message = format!("unknown key, ignored; {}", hint(&self.known, key));
+            let message = || format!("unknown key, ignored; {}", hint(&self.known, key));
             self.document.warning(Some(range(&property.name)), key, message);
         }
     }
@@ -201,7 +207,7 @@ impl<'a> Value<'a> {
 
     /// Notes that it is not what somebody may have hoped.
     pub(super) fn warn(&self, message: impl Into<String>) {
-        self.document.warning(Some(range(self.node)), self.key, message);
+        self.document.warning(Some(range(self.node)), self.key, || message.into());
     }
 
     fn unexpected<T>(&self, expected: &str) -> Option<T> {

@@ -74,7 +74,7 @@ impl Watch {
         Ok((Self { shared }, first))
     }
 
-    /// Look at everything now.
+    /// Read everything again, now.
     pub fn rescan(&self) {
         self.shared.rescan.store(true, Ordering::SeqCst);
         self.shared.wake();
@@ -116,6 +116,7 @@ impl Watcher {
                 return;
             }
             let asked = self.shared.rescan.swap(false, Ordering::SeqCst);
+            suspects.all |= asked;
             let now = clock::now();
             let events = happened && self.events.take(&mut suspects);
             if events {

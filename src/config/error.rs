@@ -5,6 +5,9 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 
+/// The longest line that is kept to be shown.
+const LONGEST: usize = 400;
+
 /// One problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -75,8 +78,9 @@ impl Place {
             line: text[..offset].matches('\n').count() + 1,
             column: text[start..offset].chars().count() + 1,
             width: text.get(offset..stop).map_or(1, |s| s.chars().count()).max(1),
-            // A password on the screen is one too many.
-            source: (!source.contains("password")).then(|| source.replace('\t', " ")),
+            // A password on the screen is one too many; and nobody finds a place in a line that has no end.
+            source: (!source.contains("password") && source.len() <= LONGEST)
+                .then(|| source.replace('\t', " ")),
         }
     }
 }

@@ -273,6 +273,9 @@ impl Backend for Kernel {
         self.read_link(interface)?;
         let bridge = self.vnis.get(&vni).map(|devices| devices.at.bridge);
         let Some(link) = self.links.named(interface) else { return Ok(PortPlace::Missing) };
+        if devices::owned(link).is_some() {
+            return Ok(PortPlace::Refused(format!("{interface} is a device of evpnd's own")));
+        }
         if let Some((_, reason)) = self.refused.get(interface).filter(|(then, _)| then == link) {
             return Ok(PortPlace::Refused(reason.clone()));
         }

@@ -25,16 +25,18 @@ pub(super) struct Clients {
     told: BTreeMap<Arc<str>, ClientState>,
     /// To be looked at.
     dirty: BTreeSet<Arc<str>>,
+    /// All are.
+    all_dirty: bool,
 }
 
 impl Clients {
     pub(super) fn busy(&self) -> bool {
-        !self.dirty.is_empty()
+        self.all_dirty || !self.dirty.is_empty()
     }
 
     /// Look at all of them.
-    pub(super) fn look_at_all(&mut self) {
-        self.dirty.extend(self.all.keys().cloned());
+    pub(super) const fn look_at_all(&mut self) {
+        self.all_dirty = true;
     }
 
     /// Look at those of a VNI.
@@ -165,6 +167,9 @@ impl<B: Backend> Reconciler<B> {
 
     /// Looks at the clients that are to be looked at, and says how they are.
     pub(super) fn look_at_clients(&mut self, out: &mut Vec<Output>) {
+        if std::mem::take(&mut self.clients.all_dirty) {
+            self.clients.dirty = self.clients.all.keys().cloned().collect();
+        }
         for name in std::mem::take(&mut self.clients.dirty) {
             let Some(client) = self.clients.all.get(&name) else { continue };
             let Some(state) = self.client_state(client.need()) else { continue };

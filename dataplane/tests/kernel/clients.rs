@@ -72,11 +72,18 @@ fn a_port_that_cannot_be_had_disturbs_no_other() {
     in_namespace("clients::a_port_that_cannot_be_had_disturbs_no_other", || {
         sh("ip link add br0 type bridge && ip tuntap add tap0 mode tap && ip tuntap add tap1 mode tap && \
             ip link set tap1 master br0");
-        let clients = [client("a", 100, "lo"), client("b", 100, "tap0"), client("c", 100, "tap1")];
-        let mut host = Host::new(&[Change::PutVni(l2(100, &[])), Change::Settled]);
+        let clients = [
+            client("a", 100, "lo"),
+            client("b", 100, "tap0"),
+            client("c", 100, "tap1"),
+            client("d", 100, "vxlan1-200"),
+        ];
+        let vnis = [Change::PutVni(l2(100, &[])), Change::PutVni(l2(200, &[])), Change::Settled];
+        let mut host = Host::new(&vnis);
         host.change(&clients.map(Change::PutClient));
         host.hears(&up("b", "tap0"));
         host.hears(&down("c", "tap1 is a port of br0"));
+        host.hears(&down("d", "vxlan1-200 is a device of evpnd's own"));
         let refused = |output: &Output| {
             let Output::Local(Local::Client { name, state: ClientState::Down { reason } }) = output else {
                 return false;

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use dataplane::intent::{Client, Port, Service};
 
 use super::*;
+use crate::clients::json::KEPT;
 
 const ASN: u32 = 65001;
 const OURS: Ases = Ases { own: ASN, zero: ASN };
@@ -217,6 +218,18 @@ fn all_mistakes_at_once_in_the_order_of_the_file() {
     let many = format!("{{\"ip\": [{}]}}", vec!["1"; 100_000].join(","));
     let said = errors(&many);
     assert_eq!((said.len(), said[20].as_str()), (21, "and 99983 more like these"));
+}
+
+/// A file is at most 1 MiB; what is told of it is far less, and is found out in a moment.
+#[test]
+fn a_file_full_of_nonsense_costs_little() {
+    let keys: Vec<_> = (0..100_000).map(|n| format!("\"k{n}\":{n}")).collect();
+    let parsed = parse(&format!("{{{}}}", keys.join(",")));
+    assert_eq!(parsed.warnings.len(), KEPT + 1);
+    let long = "x".repeat(1_000_000);
+    let parsed = parse(&format!("{{\"{long}\": 1, \"mac\": \"{long}\"}}"));
+    let told = format!("{:?}{:?}", parsed.config, parsed.warnings);
+    assert!(told.len() < 10_000, "{}", told.len());
 }
 
 #[test]
