@@ -12,6 +12,7 @@ pub mod evpn;
 pub mod graph;
 pub mod lab;
 pub mod migrate;
+pub mod plan;
 pub mod speaker;
 
 /// The version, as `evpnd --version` says it.

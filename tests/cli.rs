@@ -2,6 +2,9 @@
 //! few lines.
 #![forbid(unsafe_code)]
 
+#[path = "cli/moving.rs"]
+mod moving;
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -25,7 +28,7 @@ fn run(args: &[&str]) -> (i32, String, String) {
     (status.code().unwrap(), text(stdout), text(stderr))
 }
 
-/// A file of its own for one test, gone with it.
+/// A file or directory of its own for one test, gone with it.
 struct TempPath(PathBuf);
 
 impl TempPath {
@@ -40,7 +43,7 @@ impl TempPath {
 
 impl Drop for TempPath {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        let _ = std::fs::remove_file(&self.0).or_else(|_| std::fs::remove_dir_all(&self.0));
     }
 }
 
@@ -722,7 +725,9 @@ fn wrong_usage() {
 
 #[test]
 fn help_has_examples() {
-    for command in ["run", "check", "reload", "show", "explain", "events", "graph", "route", "lab"] {
+    for command in
+        ["run", "check", "plan", "migrate", "reload", "show", "explain", "events", "graph", "route", "lab"]
+    {
         let (code, out, _) = run(&[command, "--help"]);
         assert_eq!(code, 0);
         assert!(out.contains("Example") && out.contains(&format!("evpnd {command}")), "{out}");

@@ -9,7 +9,7 @@ mod clients;
 mod explain;
 mod plane;
 mod preflight;
-mod setup;
+pub(crate) mod setup;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

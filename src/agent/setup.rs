@@ -13,7 +13,7 @@ use crate::evpn::MacVrfConfig;
 use crate::speaker::socket::SocketOptions;
 
 /// The dataplane, if there is one. The kernel has to be there; Open vSwitch may come later.
-pub(super) fn dataplane(config: &config::Dataplane) -> Result<Option<Box<dyn Dataplane + Send>>> {
+pub(crate) fn dataplane(config: &config::Dataplane) -> Result<Option<Box<dyn Dataplane + Send>>> {
     Ok(match config {
         config::Dataplane::None { .. } => None,
         config::Dataplane::Kernel(kernel) => {
@@ -52,7 +52,7 @@ fn ovs_config(ovs: &config::Ovs) -> OvsConfig {
 }
 
 /// What the core is to be.
-pub(super) fn core_config(config: &Config) -> CoreConfig {
+pub(crate) fn core_config(config: &Config) -> CoreConfig {
     CoreConfig {
         asn: config.router.asn,
         router_id: config.router.router_id,

@@ -48,6 +48,15 @@ Example:
   $ evpnd check -c evpnd.toml
   evpnd.toml: ok (2 neighbours, 1 VNI)")]
     Check(ConfigFile),
+    /// Show what the daemon would change in the kernel or in Open vSwitch now; changes nothing
+    #[command(after_help = "\
+Examples:
+  evpnd plan -c evpnd.toml
+  evpnd plan -c evpnd.toml --json | jq -r '.[] | select(.kind == \"flow\") | .what'
+
++ is added, ~ changed, - removed, ! cannot be done now, ? goes once all neighbours have been heard, unless they announce
+it. No daemon is needed; next to one that runs, it shows what is not as it should be.")]
+    Plan(PlanArgs),
     /// Make an evpnd.toml of the configurations of gobgpd and evpn-connector
     #[command(after_help = "\
 Examples:
@@ -121,6 +130,14 @@ pub(super) struct ConfigFile {
     /// The configuration
     #[arg(short, long, value_name = "FILE", default_value = "/etc/evpnd/evpnd.toml")]
     pub(super) config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PlanArgs {
+    #[command(flatten)]
+    pub(super) file: ConfigFile,
+    #[command(flatten)]
+    pub(super) json: Json,
 }
 
 #[derive(Debug, Args)]

@@ -30,7 +30,7 @@ pub(super) fn run(args: &MigrateArgs, out: &mut dyn Write) -> Result<()> {
         args.output.as_deref().map_or_else(|| "evpnd.toml".to_owned(), |path| path.display().to_string());
     summarise(&migrated, &name, &mut io::stderr().lock())?;
     if migrated.outcome.is_err() {
-        bail!("{name} needs to be mended by hand before evpnd takes it");
+        bail!("{name} has to be mended by hand before evpnd takes it");
     }
     let broken = migrated.clients.as_ref().is_none_or(|clients| !clients.problems.is_empty());
     if args.check_clients && broken {

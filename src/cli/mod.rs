@@ -6,6 +6,7 @@ mod args;
 mod graph;
 mod log;
 mod migrate;
+mod plan;
 mod show;
 mod table;
 
@@ -67,6 +68,7 @@ fn command(command: Command, run: fn(Config, PathBuf) -> Result<()>, out: &mut d
                 None => Ok(()),
             }
         }
+        Command::Plan(args) => plan::run(&Config::load(&args.file.config)?, args.json.json, out),
         Command::Migrate(args) => migrate::run(&args, out),
         Command::Reload(socket) => tell(&mut Client::connect(&socket.socket)?, &Request::Reload, out),
         Command::Show(args) => {

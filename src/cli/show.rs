@@ -109,9 +109,7 @@ fn whole<T: Serialize>(
     out: &mut dyn Write,
 ) -> Result<()> {
     if json {
-        let mut array = Array::default();
-        array.extend(rows, out)?;
-        array.end(out)
+        array(rows, out)
     } else {
         let rows: Vec<Row> = rows.iter().map(row).collect();
         Ok(Table::new(columns, terminal_width()).print(&rows, out)?)
@@ -173,15 +171,20 @@ impl Array {
     }
 }
 
+/// Rows as a JSON array.
+pub(super) fn array<T: Serialize>(rows: &[T], out: &mut dyn Write) -> Result<()> {
+    let mut array = Array::default();
+    array.extend(rows, out)?;
+    array.end(out)
+}
+
 /// `evpnd events`
 pub(super) fn events(query: EventsQuery, json: bool, client: &mut Client, out: &mut dyn Write) -> Result<()> {
     let request = Request::Events(query);
     if !query.follow {
         let Reply::Events(events) = client.call(&request)? else { return Err(unexpected()) };
         if json {
-            let mut array = Array::default();
-            array.extend(&events, out)?;
-            return array.end(out);
+            return array(&events, out);
         }
         return events.iter().try_for_each(|event| Ok(writeln!(out, "{}", event_line(event))?));
     }

@@ -14,6 +14,7 @@ mod gobgp;
 mod lab;
 mod mobility;
 mod ovs_plumbing;
+mod plan;
 mod plumbing;
 mod reload;
 mod repair;
