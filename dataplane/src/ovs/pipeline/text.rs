@@ -6,7 +6,10 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::IpNet;
 use types::MacAddr;
 
-/// Appends words to a match or to actions.
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+/// Appends words to a match or to actions. Hundreds of thousands of flows are written at a restart, and the formatting
+/// machinery would take twice as long for the few kinds of words there are.
 pub(super) trait Text {
     /// As it stands.
     fn text(&mut self, text: &str) -> &mut Self;
@@ -31,22 +34,19 @@ impl Text for String {
     }
 
     fn number(&mut self, number: impl Into<u32>) -> &mut Self {
-        // Writing to a string cannot fail, here and below.
-        let _ = write!(self, "{}", number.into());
+        digits(self, number.into(), 10);
         self
     }
 
     fn hex(&mut self, number: u32) -> &mut Self {
-        if number == 0 {
-            self.push('0');
-        } else {
-            let _ = write!(self, "{number:#x}");
+        if number > 0 {
+            self.push_str("0x");
         }
+        digits(self, number, 16);
         self
     }
 
     fn mac(&mut self, mac: MacAddr) -> &mut Self {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         for (i, octet) in mac.0.into_iter().enumerate() {
             if i > 0 {
                 self.push(':');
@@ -58,13 +58,24 @@ impl Text for String {
     }
 
     fn ip(&mut self, ip: IpAddr) -> &mut Self {
-        let _ = match ip {
-            IpAddr::V4(ip) => write!(self, "{ip}"),
-            IpAddr::V6(ip) => match dotted(ip) {
-                Some([a, b, c, d]) => write!(self, "::{a}.{b}.{c}.{d}"),
-                None => write!(self, "{ip}"),
-            },
+        let octets = match ip {
+            IpAddr::V4(ip) => ip.octets(),
+            IpAddr::V6(ip) => {
+                let Some(octets) = dotted(ip) else {
+                    // Writing to a string cannot fail.
+                    let _ = write!(self, "{ip}");
+                    return self;
+                };
+                self.push_str("::");
+                octets
+            }
         };
+        for (i, octet) in octets.into_iter().enumerate() {
+            if i > 0 {
+                self.push('.');
+            }
+            digits(self, octet.into(), 10);
+        }
         self
     }
 
@@ -85,6 +96,21 @@ impl Text for String {
         }
         self
     }
+}
+
+/// A number in this base, 10 or 16.
+fn digits(out: &mut String, mut number: u32, base: u32) {
+    let mut text = [0; 10];
+    let mut at = text.len();
+    loop {
+        at -= 1;
+        text[at] = DIGITS[(number % base) as usize];
+        number /= base;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend(text[at..].iter().copied().map(char::from));
 }
 
 /// The last four octets of what the C library writes with dots and Rust does not: `::a.b.c.d`.
@@ -130,6 +156,8 @@ mod tests {
         assert_eq!(field("10.0.0.1/32"), ",nw_src=10.0.0.1");
         assert_eq!(field("10.0.0.1/24"), ",nw_src=10.0.0.0/24");
         let mut out = String::new();
+        out.number(u32::MAX).text(" ").hex(u32::MAX).text(" ").number(0_u8).text(" ");
+        assert_eq!(std::mem::take(&mut out), "4294967295 0xffffffff 0 ");
         out.hex(0).text(" ").hex(26).text(" ").port(0xfffe).text(" ").port(7).text(" ");
         out.mac(MacAddr([2, 0, 0x5e, 0xff, 0, 0x1a]));
         assert_eq!(out, "0 0x1a LOCAL 7 02:00:5e:ff:00:1a");
