@@ -26,7 +26,7 @@ pub use args::{LabArgs, LabCommand, Size};
 pub use capture::Capture;
 pub use net::{Lab, Switch};
 pub use node::{CONFIG, FLOOD, FdbRow, Node};
-pub use ovs::{BRIDGE, Ovs, Plug, UNDERLAY};
+pub use ovs::{BRIDGE, Ovs, Plug, UNDERLAY, datapath, system_datapath};
 
 use crate::clock;
 
@@ -67,9 +67,20 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {}
 
-/// Tries `check` until it succeeds, with pauses that grow from 5 to 100 ms; its last complaint once `limit` has passed.
+/// The environment variable that says how many times longer than usual everything may take, on a machine that is slow
+/// (a virtual one that is emulated).
+pub const PATIENCE: &str = "EVPND_LAB_PATIENCE";
+
+/// A limit for how long something may take, on this machine.
+pub fn patience(limit: Duration) -> Duration {
+    let factor = std::env::var(PATIENCE).ok().and_then(|factor| factor.parse::<u32>().ok());
+    limit * factor.unwrap_or(1).clamp(1, 100)
+}
+
+/// Tries `check` until it succeeds, with pauses that grow from 5 to 100 ms; its last complaint once `limit` has passed
+/// (see [`patience`]).
 pub fn until<T>(limit: Duration, mut check: impl FnMut() -> Result<T>) -> Result<T> {
-    let end = clock::now() + limit;
+    let end = clock::now() + patience(limit);
     let mut pause = Duration::from_millis(5);
     loop {
         match check() {

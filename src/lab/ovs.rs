@@ -1,8 +1,9 @@
-//! Open vSwitch in a node: an ovsdb-server and an ovs-vswitchd of its own with the userspace datapath, which needs no
-//! kernel module and no root outside its namespaces.
+//! Open vSwitch in a node: an ovsdb-server and an ovs-vswitchd of its own, with the userspace datapath, which needs no
+//! kernel module and no root outside its namespaces, or with the kernel's (see [`system_datapath`]).
 //!
 //! - All files are in the node's own `/run/openvswitch`, where the tools and evpnd look by default; nothing of the
 //!   system's Open vSwitch is touched.
+//! - With the kernel's datapath the underlay is the kernel's, and the next two are of no concern.
 //! - The underlay interface is a port of the bridge `br-phy`, which bears the VTEP's address: that is how the userspace
 //!   datapath finds the way for VXLAN packets. A packet towards a VTEP whose MAC is not known yet is lost;
 //!   [`Ovs::warm`] makes it known.
@@ -33,6 +34,20 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 static MARK: AtomicUsize = AtomicUsize::new(0);
 
+/// The environment variable that chooses the datapath: `system` is the kernel's, `netdev` the one in userspace.
+const DATAPATH: &str = "EVPND_LAB_DATAPATH";
+
+/// Whether Open vSwitch forwards in the kernel, as it does in production: where `EVPND_LAB_DATAPATH` is `system`. That
+/// takes the module `openvswitch`, which many kernels in which tests run have not got.
+pub fn system_datapath() -> bool {
+    std::env::var_os(DATAPATH).is_some_and(|datapath| datapath == "system")
+}
+
+/// The name of the datapath in Open vSwitch's database and evpnd's configuration.
+pub fn datapath() -> &'static str {
+    if system_datapath() { "system" } else { "netdev" }
+}
+
 /// The Open vSwitch of a node.
 #[derive(Clone, Debug)]
 pub struct Ovs {
@@ -49,9 +64,14 @@ pub enum Plug<'a> {
 }
 
 impl Node {
-    /// Plugs the host into a switch through Open vSwitch, which is started: `eth0` is a port of [`UNDERLAY`], which has
-    /// these addresses.
+    /// Plugs the host into a switch and starts its Open vSwitch. With the userspace datapath `eth0` is a port of
+    /// [`UNDERLAY`], which has these addresses.
     pub fn underlay_ovs(self, switch: &Switch, addresses: &[&str]) -> Result<Self> {
+        if system_datapath() {
+            let node = self.underlay(switch, addresses)?;
+            node.ovs().create()?;
+            return Ok(node);
+        }
         let node = self.underlay(switch, &[])?;
         // Its far end is a port of the switch.
         let port = format!("{}-eth0", node.name());
@@ -125,7 +145,8 @@ impl Ovs {
         // One thread each: many nodes share few cores.
         let threads = ["other_config:n-handler-threads=1", "other_config:n-revalidator-threads=1"];
         self.vsctl(&[&["--no-wait", "set", "Open_vSwitch", "."][..], &threads].concat())?;
-        self.spawn(SWITCHD, &["--disable-system", &format!("unix:{socket}")])?;
+        let kernel = if system_datapath() { &[][..] } else { &["--disable-system"] };
+        self.spawn(SWITCHD, &[kernel, &[&format!("unix:{socket}")]].concat())?;
         self.ready()
     }
 
@@ -182,11 +203,10 @@ impl Ovs {
         Ok(flows)
     }
 
-    /// Makes a bridge of the userspace datapath.
+    /// Makes a bridge.
     pub fn add_bridge(&self, name: &str, fail_mode: &str) -> Result<()> {
-        let fail_mode = format!("fail_mode={fail_mode}");
-        self.vsctl(&["add-br", name, "--", "set", "Bridge", name, "datapath_type=netdev", &fail_mode])
-            .map(drop)
+        let (kind, fail_mode) = (format!("datapath_type={}", datapath()), format!("fail_mode={fail_mode}"));
+        self.vsctl(&["add-br", name, "--", "set", "Bridge", name, &kind, &fail_mode]).map(drop)
     }
 
     /// Makes a device a port of a bridge.
@@ -215,6 +235,9 @@ impl Ovs {
         for vtep in vteps {
             until(PATIENCE, || {
                 self.node.ping(vtep)?;
+                if system_datapath() {
+                    return Ok(());
+                }
                 let known = self.appctl(&["tnl/neigh/show"])?;
                 let found = known.lines().any(|line| line.split_whitespace().next() == Some(*vtep));
                 if found { Ok(()) } else { Err(Error::new(format!("no {vtep} in:\n{known}"))) }
@@ -223,7 +246,8 @@ impl Ovs {
         Ok(())
     }
 
-    /// Ends ovs-vswitchd; with it go all flows and the bridges' own devices.
+    /// Ends ovs-vswitchd; with it go all flows and the bridges' own devices. The kernel's datapath goes on with what it
+    /// had learned.
     pub fn stop_switchd(&self, signal: &str) -> Result<()> {
         self.node.stop(SWITCHD, signal).map(drop)
     }
@@ -232,6 +256,9 @@ impl Ovs {
     pub fn start_switchd(&self, addresses: &[&str]) -> Result<()> {
         self.node.restart(SWITCHD)?;
         self.ready()?;
+        if system_datapath() {
+            return Ok(());
+        }
         self.node
             .sh(&format!("ip addr flush dev {UNDERLAY} scope global; {}", up(UNDERLAY, addresses)))
             .map(drop)
