@@ -4,12 +4,14 @@ CARGO ?= cargo
 # Seconds for each fuzz target.
 FUZZ_TIME ?= 60
 
-.PHONY: help lab test lint bench fuzz deps deps-lab
+.PHONY: help lab test lint vm vm-shell bench fuzz deps deps-lab deps-vm
 
 help:
 	@echo "make lab     build evpnd and run the lab: a controller and three hosts in network namespaces"
-	@echo "make test    everything that is checked: format, lints, docs, unit tests, fuzz corpora, end to end"
+	@echo "make test    everything that is checked: format, lints, docs, unit tests, fuzz corpora, end to end, virtual machine"
 	@echo "make lint    format, clippy, licences, docs"
+	@echo "make vm      the tests that need Debian's own kernel, in a virtual machine; those with T=name in their name"
+	@echo "make vm-shell  a shell in that machine"
 	@echo "make bench   speed and memory, as ratios to FRR, gobgpd and bridge -batch"
 	@echo "make fuzz    each fuzz target for FUZZ_TIME=$(FUZZ_TIME) seconds (installs cargo-fuzz and a nightly Rust, saying so)"
 	@echo "make deps    install the Debian packages that the tests and benchmarks need"
@@ -18,11 +20,17 @@ lab: deps-lab
 	$(CARGO) build --quiet --locked --profile fast --bin evpnd
 	$(CARGO) run --quiet --locked --profile fast --bin evpnd -- lab run
 
-test: deps
+test: deps deps-vm
 	@.ci/check lint test
 
 lint:
 	@.ci/check lint
+
+vm: deps deps-vm
+	@.ci/vm test $(T)
+
+vm-shell: deps-vm
+	@.ci/vm shell
 
 bench: deps
 	$(CARGO) build --quiet --locked --release --package evpnd --package evpnd-bench
@@ -36,3 +44,6 @@ deps:
 
 deps-lab:
 	@.ci/deps iproute2 iputils-ping util-linux
+
+deps-vm:
+	@.ci/vm deps
