@@ -167,8 +167,8 @@ fn a_restart_loses_no_packet() -> Result<()> {
     let pair = running()?;
     pair.lab.wait("a ping", PATIENCE, || pair.e1.ping(E2))?;
     let ports = pair.h1.run(&["ip", "-o", "link", "show", "master", &format!("br-evpn-{VNI}")])?;
-    pair.h1.signal("evpnd", "KILL")?;
-    pair.h1.evpnd(&config(65001, V1, V2, "65002"))?;
+    pair.h1.stop("evpnd", "KILL")?;
+    pair.h1.restart("evpnd")?;
     wait_state(&pair.lab, &pair.h1, "vm.json", "up")?;
     same(&pair.h1.run(&["ip", "-o", "link", "show", "master", &format!("br-evpn-{VNI}")])?, &ports)?;
     pair.wait_established()?;
