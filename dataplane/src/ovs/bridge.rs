@@ -172,7 +172,9 @@ fn plan_vxlan(config: &OvsConfig, db: &Db, setup: &mut Setup) -> Result<(), Erro
         }
         return Ok(());
     }
-    if let Some(other) = db.vxlans.iter().find(|v| v.bridge != *bridge && v.serves(config)) {
+    if let Some(other) =
+        db.vxlans.iter().find(|v| v.bridge != *bridge && !v.bridge.is_empty() && v.serves(config))
+    {
         return Err(conflict(
             action(),
             format!(

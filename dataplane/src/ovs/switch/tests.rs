@@ -8,8 +8,9 @@ use types::{MacAddr, Vni};
 
 use super::super::Datapath;
 use super::*;
-use crate::intent::{Client, ClientState, Flood, Hop, L2Vni, Port, RemoteMac, Service, Vrf};
+use crate::intent::{Client, ClientState, Flood, Hop, L2Vni, Neighbour, Port, RemoteMac, Service, Vrf};
 
+mod chaos;
 mod paper;
 
 use paper::{Paper, World};
