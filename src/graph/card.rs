@@ -2,6 +2,7 @@
 //! drawn as cards with their VNIs as blocks, VNIs as cards with their hosts as blocks.
 
 use super::font::Style;
+use super::frame;
 use super::palette::Tone;
 use super::scene::{Anchor, GREY, Layer, PAPER, Paint, Rect, Scene};
 
@@ -251,11 +252,13 @@ impl<'c> Shelves<'c> {
                 let shelves = Self::new(cards, block, tall, unit * count);
                 let height: i32 = shelves.rows.iter().map(|row| Self::row_height(row) + extra).sum();
                 // Of two that need the same sheet, the one that leaves more of it white.
-                let fit = i64::from((shelves.width / 16 * 9).max(height));
+                // What is narrower than the sheet makes it no smaller.
+                let width = shelves.width.max(frame::NARROWEST);
+                let fit = i64::from((width / 16 * 9).max(height));
                 // Cards of one column are easiest to read, and to compare: others have to save much.
                 let broken = shelves.rows.iter().flatten().filter(|(card, _)| card.columns.len() > 1).count();
                 let fit = fit + fit * 2 / 3 * broken as i64 / cards.len().max(1) as i64;
-                let cost = (fit, shelves.width + height);
+                let cost = (fit, width + height);
                 if best.as_ref().is_none_or(|(least, _)| cost < *least) {
                     best = Some((cost, shelves));
                 }

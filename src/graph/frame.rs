@@ -7,7 +7,7 @@ use super::scene::{Anchor, GREY, Layer, Paint, Rect, Scene};
 
 pub(super) const MARGIN: i32 = 24;
 /// A sheet is at least this wide, so that an address and its links fit into a line.
-const NARROWEST: i32 = 780;
+pub(super) const NARROWEST: i32 = 780;
 /// Words run over about so much before the next column of them begins, and what is between columns.
 const COLUMN: i32 = 760;
 const BESIDE: i32 = 40;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::fold::{Limits, amount, count, tip};
 use super::font::Style;
-use super::frame::{Frame, Links, MOST_ROWS, nothing};
+use super::frame::{Frame, Links, MOST_ROWS, NARROWEST, nothing};
 use super::model::{Host, Member, Model, Overlay};
 use super::palette::{Tone, tone};
 use super::scene::{Anchor, GREY, Layer, PALE, Paint, Rect, Scene};
@@ -226,6 +226,8 @@ fn body(model: &Model, hosts: &[Host], lanes: usize) -> Scene {
         let bands =
             Bands { each: sizes.label + hosts_each as i32 * sizes.stride() - GAP, rows: bands.collect() };
         let (width, height) = bands.size();
+        // What is narrower than the sheet makes it no smaller.
+        let width = width.max(NARROWEST);
         let cost = ((width * 9 / 16).max(height), width + height);
         if best.as_ref().is_none_or(|(least, _)| cost < *least) {
             best = Some((cost, bands));
