@@ -399,8 +399,7 @@ impl Core {
                         EventKind::PrefixLearned(..) | EventKind::PrefixGone(_) => {
                             (Kind::Route, Level::Debug)
                         }
-                        EventKind::ClientUp(..) => (Kind::Client, Level::Info),
-                        EventKind::ClientDown(..) => (Kind::Client, Level::Warn),
+                        EventKind::ClientUp(..) | EventKind::ClientDown(..) => (Kind::Client, Level::Info),
                         _ => (Kind::Mac, Level::Info),
                     };
                     self.log.push(now, kind, level, About::from(&event), event);

@@ -1,5 +1,5 @@
 //! One IP-VRF: prefixes behind clients of this host, prefixes that routes speak of, and where packets for each go
-//! (RFC 9136 §4.4.1, interface-less; RFC 9135 §6 for host routes of type 2).
+//! (RFC 9136 §4.4.1, interface-less; RFC 9135 §5.2 for host routes of type 2).
 //!
 //! A prefix of a client that is up goes to it, whatever others announce; else it goes to the best of the routes taken,
 //! and to all that are as good. A prefix that a client has but nobody reaches is dropped rather than sent along a
