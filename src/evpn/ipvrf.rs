@@ -361,3 +361,13 @@ impl IpVrf {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_small() {
+        assert!(size_of::<(IpNet, Entry)>() <= 56);
+    }
+}

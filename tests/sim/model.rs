@@ -4,15 +4,21 @@
 //! VNI the other uses for it; a MAC that one has on a local port the other has behind the one's VTEP, static if it is;
 //! and an address the one has found for that MAC, the other knows too. Nobody has anything else, no MAC is local
 //! twice, and what others put into a dataplane is untouched: a row of somebody else is where ours would be.
+//!
+//! A client whose port is there is as good as a MAC on a local port, with the addresses of its file. A prefix goes to the
+//! clients here that have it, else to all nodes with clients that have it, else nowhere if it is of a client here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use dataplane::intent::{Client, Hop, Service};
 use dataplane::rows::Row;
-use evpnd::evpn::MacVrfConfig;
+use ipnet::IpNet;
 use types::{MacAddr, Vni};
 
+use super::clients::remote;
 use super::net::{Net, address};
 
 /// Where a MAC is: the VTEP, the VNI on the wire, and whether it must stay.
@@ -59,14 +65,63 @@ pub(crate) const fn domain(vni: Vni) -> u32 {
     vni.get() % 1000
 }
 
-fn vrfs(net: &Net, n: usize) -> impl Iterator<Item = &MacVrfConfig> {
-    net.nodes[n].config.mac_vrfs.iter()
+/// The L2 VNIs of a node: of its configuration, and of its clients.
+fn vnis(net: &Net, n: usize) -> BTreeSet<Vni> {
+    let sections = net.nodes[n].config.mac_vrfs.iter().map(|v| v.vni);
+    let clients = net.nodes[n].clients.iter().filter_map(|c| match c.client.service {
+        Service::L2 { vni, .. } => Some(vni),
+        Service::L3 { .. } => None,
+    });
+    sections.chain(clients).collect()
+}
+
+/// The clients of a node whose ports are there.
+fn clients_up(net: &Net, n: usize) -> impl Iterator<Item = &Client> {
+    let node = &net.nodes[n];
+    node.clients.iter().map(|c| &c.client).filter(|c| node.routing.has_port(&c.port))
+}
+
+/// Prefixes, and the clients that have each.
+type Owners = BTreeMap<IpNet, BTreeSet<Arc<str>>>;
+
+/// The VNI of the VRF of a node, and the prefixes of its clients.
+fn prefixes<'a>(clients: impl Iterator<Item = &'a Client>) -> Option<(Vni, Owners)> {
+    let (mut of, mut all) = (None, Owners::new());
+    for client in clients {
+        if let Service::L3 { vrf, prefixes } = &client.service {
+            of = Some(*vrf);
+            for prefix in prefixes {
+                all.entry(*prefix).or_default().insert(client.name.clone());
+            }
+        }
+    }
+    Some((of?, all))
+}
+
+/// What the VRF of a node should hold.
+fn routed(net: &Net, n: usize, hosts: &[usize]) -> BTreeMap<(Vni, IpNet), Vec<Hop>> {
+    let mut want = BTreeMap::new();
+    let Some((vrf, own)) = prefixes(net.nodes[n].clients.iter().map(|c| &c.client)) else { return want };
+    want.extend(own.into_keys().map(|prefix| ((vrf, prefix), Vec::new())));
+    for &other in hosts.iter().filter(|&&o| o != n) {
+        let Some((theirs, all)) = prefixes(clients_up(net, other)) else { continue };
+        for prefix in all.into_keys() {
+            want.entry((vrf, prefix)).or_default().push(remote(other, theirs.get()));
+        }
+    }
+    for (prefix, clients) in prefixes(clients_up(net, n)).map(|(_, all)| all).unwrap_or_default() {
+        want.insert((vrf, prefix), clients.into_iter().map(Hop::Client).collect());
+    }
+    for hops in want.values_mut() {
+        hops.sort_unstable();
+    }
+    want
 }
 
 /// Which MACs a node's bridge has on local ports.
 pub(crate) fn locals(net: &Net, n: usize) -> BTreeSet<(Vni, MacAddr)> {
     let memory = net.plane(n).backend();
-    vrfs(net, n).flat_map(|v| memory.locals(v.vni).map(move |(mac, _)| (v.vni, mac))).collect()
+    vnis(net, n).into_iter().flat_map(|v| memory.locals(v).map(move |(mac, _)| (v, mac))).collect()
 }
 
 /// Checks the whole network; `Err` says what is wrong where.
@@ -85,6 +140,12 @@ pub(crate) fn check(net: &Net, controllers: &[usize]) -> Result<(), String> {
         if have != want {
             return Err(format!("node {n}: {}", difference(&want, &have)));
         }
+        let (want, have) = (routed(net, n, &hosts), &net.nodes[n].routing.prefixes);
+        let mut lines = Vec::new();
+        compare("prefix", &want, have, &mut lines);
+        if !lines.is_empty() {
+            return Err(format!("node {n}: {}", lines.join("; ")));
+        }
         let status = plane.status();
         if status.failing != in_the_way || status.in_sync != (in_the_way == 0) {
             return Err(format!("node {n}: {in_the_way} rows are in the way, and yet: {status:?}"));
@@ -98,15 +159,23 @@ pub(crate) fn check(net: &Net, controllers: &[usize]) -> Result<(), String> {
 
 fn wanted(net: &Net, n: usize, hosts: &[usize], owners: &BTreeMap<(u32, MacAddr), usize>) -> Table {
     let mut want = Table::default();
-    for ours in vrfs(net, n).map(|v| v.vni) {
+    for ours in vnis(net, n) {
         for &other in hosts.iter().filter(|&&o| o != n) {
             let memory = net.plane(other).backend();
-            for theirs in vrfs(net, other).map(|v| v.vni).filter(|v| domain(*v) == domain(ours)) {
+            for theirs in vnis(net, other).into_iter().filter(|v| domain(*v) == domain(ours)) {
                 want.flood.insert((ours, address(other)), theirs);
                 let owns = |mac| owners.get(&(domain(ours), mac)) == Some(&other);
                 for (mac, sticky) in memory.local_macs(theirs) {
                     if owns(mac) {
                         want.macs.insert((ours, mac), Some((address(other), theirs, sticky)));
+                    }
+                }
+                for client in clients_up(net, other) {
+                    if let Service::L2 { vni, ips } = &client.service
+                        && *vni == theirs
+                    {
+                        want.macs.insert((ours, client.mac), Some((address(other), theirs, false)));
+                        want.neighbours.extend(ips.iter().map(|ip| ((ours, *ip), client.mac)));
                     }
                 }
                 for (ip, mac) in memory.neighbours(theirs).filter(|(_, mac)| owns(*mac)) {

@@ -1,5 +1,7 @@
-//! The random test: nodes restart, sessions break, links go silent, MACs come, move and go, rows vanish behind our
+//! The random test: nodes restart, sessions break, links go silent, MACs and clients come, move and go, rows vanish behind our
 //! back, writes fail, others write too; once all is quiet again every dataplane is what the model says.
+
+mod clients;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -75,8 +77,10 @@ impl Run {
         let domain = DOMAINS[world.net.dice.below(DOMAINS.len())];
         let v = world.vni_of(n, domain);
         let m = mac(1 + world.net.dice.next() % MACS);
-        let what = world.net.dice.below(100);
-        if what < 64 {
+        let what = world.net.dice.below(115);
+        if what >= 100 {
+            self.disturb_clients(n);
+        } else if what < 64 {
             self.disturb_hosts(what, n, domain, v, m);
         } else {
             self.disturb_nodes(what, n, domain, v);
@@ -251,9 +255,11 @@ impl Run {
             config.mac_vrfs.clone_from(&world.net.nodes[n].config.mac_vrfs);
             world.net.reconfigure(n, config);
         }
+        self.settle_clients();
+        let world = &mut self.world;
         world.net.run_for(QUIET);
         for &n in &world.hosts {
-            for (v, m) in world.net.duplicates(n) {
+            for (v, m) in world.net.duplicates(n).into_iter().filter(|(_, m)| !clients::is_client(*m)) {
                 let frames = self.frames.get(&(model::domain(v), m)).copied().unwrap_or_default();
                 if frames < FRAMES_OF_A_DUPLICATE {
                     return Err(format!("node {n} calls {m} in VNI {v} a duplicate after {frames} frames"));

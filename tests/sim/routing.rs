@@ -40,6 +40,10 @@ impl Routing {
         }
     }
 
+    pub(crate) fn has_port(&self, port: &Port) -> bool {
+        matches!(port, Port::Name(name) if self.ports.contains(name))
+    }
+
     /// Takes a change in; what is left of it is the reconciler's.
     pub(crate) fn change(&mut self, change: Change) -> Option<Change> {
         match change {
