@@ -262,6 +262,25 @@ fn a_directory_comes_goes_and_is_replaced() {
     assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
+/// More events than the kernel keeps, while nobody listens: all of it is looked at again.
+#[test]
+fn lost_events_are_made_good() {
+    let dir = Dir::new();
+    let mut w = Watched::new(&dir);
+    let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    let limit: u32 = limit.trim().parse().unwrap();
+    for n in 0..limit.min(100_000) {
+        // Two files in turns, or the kernel would make one event of many. One update finds room, with the next one
+        // the thread waits to hand it over.
+        for (name, port) in [("a.json", 1), ("b.json", 3)] {
+            dir.write(name, port + (n % 2) as u16);
+        }
+    }
+    dir.write("a.json", 7);
+    dir.write("b.json", 8);
+    w.until("a.json:7 b.json:8");
+}
+
 #[test]
 fn a_dropped_watch_ends_its_thread() {
     let dir = Dir::new();
