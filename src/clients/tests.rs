@@ -1,7 +1,7 @@
 //! Real directories: what is in them, and what happens to them while they are watched.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -270,10 +270,14 @@ fn lost_events_are_made_good() {
     let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
     let limit: u32 = limit.trim().parse().unwrap();
     for n in 0..limit.min(100_000) {
-        // Two files in turns, or the kernel would make one event of many. One update finds room, with the next one
-        // the thread waits to hand it over.
-        for (name, port) in [("a.json", 1), ("b.json", 3)] {
-            dir.write(name, port + (n % 2) as u16);
+        // Now and then there is news: one update finds room, with the next one the thread waits to hand it over.
+        if n % 1000 == 0 {
+            dir.write("a.json", 1 + (n / 1000) as u16 % 2);
+            dir.write("b.json", 3);
+        }
+        // Two files in turns, or the kernel would make one event of many.
+        for name in ["a.json", "b.json"] {
+            fs::set_permissions(dir.path(name), fs::Permissions::from_mode(0o644)).unwrap();
         }
     }
     dir.write("a.json", 7);
