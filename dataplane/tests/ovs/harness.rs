@@ -26,7 +26,8 @@ pub(crate) const TUNNEL: u16 = 100;
 /// Runs the body of the test of that name in namespaces of its own.
 pub(crate) fn in_namespace(test: &str, body: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
-        sh("mount -t tmpfs tmpfs /run && ip link set lo up");
+        // Its own /proc too, so that `ps` sees the processes of this test alone.
+        sh("mount -t tmpfs tmpfs /run && mount -t proc proc /proc && ip link set lo up");
         return body();
     }
     let status = Command::new("unshare")

@@ -277,7 +277,7 @@ fn questions_are_answered_and_nothing_else_is() {
         goes(&node, &nd("2001:db8::1", "2001:db8::77"), &flood);
         goes(&node, &nd("::", "2001:db8::9"), &flood);
 
-        // The gateway of a VRF has every address but its client's.
+        // The gateway of a VRF has every address, also those in its clients' prefixes.
         let arp = |spa: &str, tpa: &str| {
             format!(
                 "in_port=7,dl_src=02:00:00:00:00:11,{ALL},arp,arp_op=1,arp_spa={spa},arp_tpa={tpa},\
@@ -289,6 +289,7 @@ fn questions_are_answered_and_nothing_else_is() {
         goes_as(&node, &arp("10.1.0.1", "169.254.1.1"), "port 7", answer);
         dropped(&node, &arp("10.1.0.1", "10.1.0.1"));
         dropped(&node, &arp("0.0.0.0", "10.1.0.1"));
+        goes(&node, &arp("10.1.0.1", "10.1.0.2"), &["port 7"]);
         let nd = |target: &str| {
             format!(
                 "in_port=7,dl_src=02:00:00:00:00:11,dl_dst=33:33:ff:00:00:01,icmp6,icmpv6_type=135,icmpv6_code=0,\
@@ -298,7 +299,7 @@ fn questions_are_answered_and_nothing_else_is() {
         let answer = "dl_src=00:00:5e:00:01:01,ipv6_src=fe80::1,ipv6_dst=fe80::11,icmp_type=136,\
                       nd_tll=00:00:5e:00:01:01";
         goes_as(&node, &nd("fe80::1"), "port 7", answer);
-        dropped(&node, &nd("2001:db8:1::1"));
+        goes(&node, &nd("2001:db8:1::ff"), &["port 7"]);
     });
 }
 

@@ -1,6 +1,6 @@
 //! The flows of L2 VNIs: classification, answers, bridging, flooding, and the way out to tunnel and clients.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use types::{MacAddr, Vni};
@@ -17,7 +17,9 @@ pub(super) mod table {
     pub(in super::super) const CLASSIFY: u8 = 0;
     pub(in super::super) const SPOOF: u8 = 10;
     pub(in super::super) const SPOOF_ND: u8 = 11;
-    pub(in super::super) const ANSWER: u8 = 20;
+    pub(in super::super) const QUESTION: u8 = 20;
+    pub(in super::super) const ANNOUNCEMENT: u8 = 21;
+    pub(in super::super) const ANSWER: u8 = 22;
     pub(in super::super) const REPLY: u8 = 25;
     pub(in super::super) const REPLY_ND: u8 = 26;
     pub(in super::super) const BRIDGE: u8 = 30;
@@ -28,11 +30,6 @@ pub(super) mod table {
     pub(in super::super) const ENCAP: u8 = 50;
     pub(in super::super) const DELIVER: u8 = 60;
 }
-
-/// Priorities in the table of answers, for VRFs too.
-pub(super) const ANSWER: u16 = 100;
-/// What looks like a question and is none.
-pub(super) const NO_QUESTION: u16 = 200;
 
 /// The match of "carries no VLAN tag".
 const UNTAGGED: &str = "vlan_tci=0x0000/0x1fff";
@@ -89,11 +86,16 @@ impl Pipeline {
         // Whoever asks from nowhere wants to know whether an address is free: only its owner may say so
         // (RFC 5227 §2.1.1, RFC 4862 §5.4).
         let probe = "arp,arp_spa=0.0.0.0,arp_op=1";
-        out.push(fixed(table::ANSWER, 300, probe, "goto_table:30"));
+        out.push(fixed(table::QUESTION, 300, probe, "goto_table:30"));
         let probe = "icmp6,ipv6_src=::,icmp_type=135,icmp_code=0";
-        out.push(fixed(table::ANSWER, 300, probe, "goto_table:30"));
-        out.push(fixed(table::ANSWER, 10, "reg0=0", "goto_table:40"));
-        out.push(fixed(table::ANSWER, 0, "", "goto_table:30"));
+        out.push(fixed(table::QUESTION, 300, probe, "goto_table:30"));
+        out.push(fixed(table::QUESTION, 200, "arp,arp_op=1", "goto_table:21"));
+        out.push(fixed(table::QUESTION, 200, "icmp6,icmp_type=135,icmp_code=0", "goto_table:22"));
+        for table in [table::QUESTION, table::ANSWER] {
+            out.push(fixed(table, 10, "reg0=0", "goto_table:40"));
+            out.push(fixed(table, 0, "", "goto_table:30"));
+        }
+        announcements(out);
 
         // A question turned round: the Ethernet addresses are right already, and register 7 is free.
         let arp = "move:NXM_NX_ARP_SHA[]->NXM_NX_ARP_THA[],move:NXM_OF_ETH_SRC[]->NXM_NX_ARP_SHA[],\
@@ -243,20 +245,13 @@ impl Pipeline {
                 _ => return,
             },
         };
-        let mut answer = flow(table::ANSWER, ANSWER, vni);
+        let mut answer = flow(table::ANSWER, 100, vni);
         match ip {
             // A question to one host alone asks whether it is still there: that it answers itself.
             IpAddr::V4(_) => {
                 answer.matches.text("arp,reg0=").hex(vni.get()).text(",dl_dst=ff:ff:ff:ff:ff:ff,arp_tpa=");
                 answer.matches.ip(ip).text(",arp_op=1");
                 reply(&mut answer.actions, mac, None);
-
-                // An announcement has the form of a question (RFC 5227 §2.3) and is for everybody.
-                let mut announcement = flow(table::ANSWER, NO_QUESTION, vni);
-                announcement.matches.text("arp,reg0=").hex(vni.get());
-                announcement.matches.text(",arp_spa=").ip(ip).text(",arp_tpa=").ip(ip).text(",arp_op=1");
-                announcement.actions.text("goto_table:30");
-                out.push(announcement);
             }
             IpAddr::V6(_) => {
                 answer.matches.text("icmp6,reg0=").hex(vni.get());
@@ -295,14 +290,11 @@ impl Pipeline {
         way_in.actions.text("set_field:").hex(seat.0).text("->reg5,set_field:").hex(vni.get()).text(register);
         // Nothing is ever sent out of the port it came in by, else; another client may be behind the same one.
         way_in.actions.text(",set_field:0->in_port,goto_table:");
-        way_in.actions.number(if at.client.anti_spoof { table::SPOOF } else { table::ANSWER });
+        way_in.actions.number(if at.client.anti_spoof { table::SPOOF } else { table::QUESTION });
         out.push(way_in);
 
         if at.client.anti_spoof {
             super::spoof::checks(&at.client, seat, out);
-        }
-        if let Service::L3 { vrf, prefixes } = &at.client.service {
-            super::routed::own_addresses(*vrf, seat, prefixes, out);
         }
 
         let mut back = flow(table::DELIVER, 20, vni);
@@ -339,6 +331,20 @@ impl Pipeline {
         destination(actions, vtep);
         actions.text("goto_table:50");
     }
+}
+
+/// An announcement has the form of a question for the sender's own address (RFC 5227 §2.3) and is for everybody: a
+/// question is what differs in any bit. No flow can compare two fields, but two for each bit can.
+fn announcements(out: &mut Vec<Flow>) {
+    for bit in 0..32 {
+        let one = Ipv4Addr::from_bits(1 << bit);
+        let mask = if bit == 31 { "1".to_owned() } else { one.to_string() };
+        for (spa, tpa) in [(one, Ipv4Addr::UNSPECIFIED), (Ipv4Addr::UNSPECIFIED, one)] {
+            let matches = format!("arp,arp_spa={spa}/{mask},arp_tpa={tpa}/{mask},arp_op=1");
+            out.push(fixed(table::ANNOUNCEMENT, 100, &matches, "goto_table:22"));
+        }
+    }
+    out.push(fixed(table::ANNOUNCEMENT, 0, "", "goto_table:30"));
 }
 
 /// Sends a packet to a client.

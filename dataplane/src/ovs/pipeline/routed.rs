@@ -6,9 +6,9 @@ use ipnet::IpNet;
 use types::Vni;
 
 use super::Pipeline;
-use super::clients::{Attached, Seat};
+use super::clients::Attached;
 use super::hops::{BUCKETS, owners};
-use super::render::{ANSWER, ANSWERED_BY_ROUTER, NO_QUESTION, by_family, flow, reply, table, to_client};
+use super::render::{ANSWERED_BY_ROUTER, by_family, flow, reply, table, to_client};
 use super::text::Text as _;
 use crate::intent::{Hop, Vrf};
 use crate::ovs::flow::Flow;
@@ -34,11 +34,11 @@ impl Pipeline {
             flow.actions.text("set_field:").hex(vni.get()).text("->reg2,set_field:0x1->reg1,goto_table:40");
             out.push(flow);
         }
-        let mut arp = flow(table::ANSWER, ANSWER, vni);
+        let mut arp = flow(table::ANSWER, 100, vni);
         arp.matches.text("arp,reg2=").hex(vni.get()).text(",arp_op=1");
         reply(&mut arp.actions, self.gateway_mac, None);
         out.push(arp);
-        let mut nd = flow(table::ANSWER, ANSWER, vni);
+        let mut nd = flow(table::ANSWER, 100, vni);
         nd.matches.text("icmp6,reg2=").hex(vni.get()).text(",icmp_type=135,icmp_code=0");
         reply(&mut nd.actions, self.gateway_mac, Some(ANSWERED_BY_ROUTER));
         out.push(nd);
@@ -109,27 +109,5 @@ impl Pipeline {
                 self.to_tunnel(actions, *vni, *vtep);
             }
         }
-    }
-}
-
-/// The gateway leaves an L3 client its own addresses. Everything is nobody's own: a client that has the default route
-/// may still ask for its gateway.
-pub(super) fn own_addresses(vrf: Vni, seat: Seat, prefixes: &[IpNet], out: &mut Vec<Flow>) {
-    let mut own: Vec<IpNet> = prefixes.iter().map(IpNet::trunc).filter(|net| net.prefix_len() > 0).collect();
-    own.sort_unstable();
-    own.dedup();
-    for net in own {
-        let mut flow = flow(table::ANSWER, NO_QUESTION, vrf);
-        match net {
-            IpNet::V4(_) => {
-                flow.matches.text("arp,reg5=").hex(seat.0).field("arp_tpa", net).text(",arp_op=1");
-            }
-            IpNet::V6(_) => {
-                flow.matches.text("icmp6,reg5=").hex(seat.0).text(",icmp_type=135,icmp_code=0");
-                flow.matches.field("nd_target", net);
-            }
-        }
-        flow.actions.text("drop");
-        out.push(flow);
     }
 }

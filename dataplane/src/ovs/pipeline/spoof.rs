@@ -75,19 +75,19 @@ impl Allow<'_> {
     /// No address is known: its MAC has to be right, everywhere it is written.
     fn mac_alone(&mut self) {
         let sha = self.own("arp_sha");
-        self.packet(table::SPOOF, 20, "arp", &sha, table::ANSWER);
+        self.packet(table::SPOOF, 20, "arp", &sha, table::QUESTION);
         self.packet(table::SPOOF, 20, "ipv6", "", table::SPOOF_ND);
         let mut arp = flow(table::SPOOF, 15, self.vni);
         arp.matches.text("arp,reg5=").hex(self.seat.0);
         arp.actions.text("drop");
         self.out.push(arp);
-        self.packet(table::SPOOF, 10, "", "", table::ANSWER);
+        self.packet(table::SPOOF, 10, "", "", table::QUESTION);
 
         self.solicitations();
         self.advertisements("");
         // It may be a router.
         for kind in [",icmp_type=134", ",icmp_type=137"] {
-            self.packet(table::SPOOF_ND, 20, "icmp6", kind, table::ANSWER);
+            self.packet(table::SPOOF_ND, 20, "icmp6", kind, table::QUESTION);
         }
     }
 
@@ -95,10 +95,10 @@ impl Allow<'_> {
     /// free (RFC 5227 §2.1.1).
     fn before_an_address(&mut self) {
         let dhcp = ",nw_src=0.0.0.0,tp_src=68,tp_dst=67";
-        self.packet(table::SPOOF, 20, "udp", dhcp, table::ANSWER);
+        self.packet(table::SPOOF, 20, "udp", dhcp, table::QUESTION);
         let sha = self.own("arp_sha");
         let probe = format!(",arp_spa=0.0.0.0,arp_op=1{sha}");
-        self.packet(table::SPOOF, 20, "arp", &probe, table::ANSWER);
+        self.packet(table::SPOOF, 20, "arp", &probe, table::QUESTION);
     }
 
     /// Packets from these addresses, and that it has them.
@@ -107,10 +107,10 @@ impl Allow<'_> {
         source.field(by_family(&net, "nw_src", "ipv6_src"), net);
         match net {
             IpNet::V4(_) => {
-                self.packet(table::SPOOF, 20, "ip", &source, table::ANSWER);
+                self.packet(table::SPOOF, 20, "ip", &source, table::QUESTION);
                 let mut spa = String::with_capacity(64);
                 spa.field("arp_spa", net).text(&self.own("arp_sha"));
-                self.packet(table::SPOOF, 20, "arp", &spa, table::ANSWER);
+                self.packet(table::SPOOF, 20, "arp", &spa, table::QUESTION);
             }
             IpNet::V6(_) => {
                 self.packet(table::SPOOF, 20, "ipv6", &source, table::SPOOF_ND);
@@ -126,7 +126,7 @@ impl Allow<'_> {
         let own = self.own("nd_sll");
         for option in [&own, ",nd_sll=00:00:00:00:00:00"] {
             let matches = format!(",icmp_type=135,icmp_code=0{option}");
-            self.packet(table::SPOOF_ND, 20, "icmp6", &matches, table::ANSWER);
+            self.packet(table::SPOOF_ND, 20, "icmp6", &matches, table::QUESTION);
         }
     }
 
@@ -135,7 +135,7 @@ impl Allow<'_> {
         let own = self.own("nd_tll");
         for option in [&own, ",nd_tll=00:00:00:00:00:00"] {
             let matches = format!(",icmp_type=136,icmp_code=0{target}{option}");
-            self.packet(table::SPOOF_ND, 20, "icmp6", &matches, table::ANSWER);
+            self.packet(table::SPOOF_ND, 20, "icmp6", &matches, table::QUESTION);
         }
     }
 }
