@@ -107,11 +107,14 @@ pub fn plan(config: &Config) -> Result<Plan> {
         let sure: HashSet<&String> = lines.iter().collect();
         plane.change(&Change::Settled);
         let all = plane.dry_run(&mut Vec::new())?;
-        let perhaps = all
-            .iter()
-            .filter(|line| !sure.contains(line))
-            .map(|line| Step { action: Action::RemoveUnlessAnnounced, ..step(line) });
-        let perhaps: Vec<_> = perhaps.collect();
+        let late = all.iter().filter(|line| !sure.contains(line)).map(|line| step(line));
+        // Nobody announces devices: those of a VNI that is not configured go in any case.
+        let perhaps: Vec<_> = late
+            .map(|step| match step.kind {
+                Kind::Device => step,
+                _ => Step { action: Action::RemoveUnlessAnnounced, ..step },
+            })
+            .collect();
         steps.extend(lines.iter().map(|line| step(line)));
         steps.extend(perhaps);
     }

@@ -83,6 +83,10 @@ fn client_files(clients: &ClientFiles, err: &mut dyn Write) -> io::Result<()> {
     if clients.problems.len() > SHOWN {
         writeln!(err, "  and {} more: see `evpnd check`", clients.problems.len() - SHOWN)?;
     }
+    if !clients.others.is_empty() {
+        let names = clients.others.join(", ");
+        writeln!(err, "Not read by evpnd, since the name does not end in .json: {names}")?;
+    }
     if clients.bound > 0 {
         writeln!(
             err,

@@ -60,6 +60,8 @@ pub struct ClientFiles {
     pub good: usize,
     /// What is wrong with others, or with the directory.
     pub problems: Vec<String>,
+    /// Other files there, which evpn-connector may have read and evpnd does not: the first few.
+    pub others: Vec<String>,
     /// L2 clients that give an address: evpn-connector did not look at it, evpnd drops what comes from others.
     pub bound: usize,
 }
@@ -157,6 +159,7 @@ fn look(dir: PathBuf, ases: Ases) -> ClientFiles {
     ClientFiles {
         dir,
         good: loaded.clients.len(),
+        others: loaded.others,
         bound: loaded.clients.iter().filter(bound).count(),
         problems: loaded.problem.into_iter().chain(wrong).collect(),
     }

@@ -13,6 +13,7 @@ mod frr;
 mod gobgp;
 mod lab;
 mod mobility;
+mod moving;
 mod ovs_plumbing;
 mod plan;
 mod plumbing;
