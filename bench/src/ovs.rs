@@ -78,15 +78,41 @@ impl Drop for Switch {
     }
 }
 
-/// How many flows a table has. A switch that is being configured drops its connections: asked again for a second.
+/// How many flows a table has: the switch keeps count, so that asking costs it nothing. One that is being configured
+/// drops its connections: asked again for a second.
 pub(crate) fn flows(table: u8) -> Result<usize> {
-    let command = format!("-O OpenFlow13 dump-aggregate {BRIDGE} table={table}");
+    let command = format!("-O OpenFlow13 dump-tables {BRIDGE}");
     let mut last = String::new();
     let count = poll(Duration::from_secs(1), Duration::from_millis(20), || {
         let text = sandbox::output("ovs-ofctl", &command).map_err(|error| last = error).ok()?;
-        text.split("flow_count=").nth(1).and_then(|rest| rest.trim().parse().ok())
+        active(&text, table)
     });
     count.ok_or(last)
+}
+
+/// `table 30:` and on the next line `active=17, …`; tables like the one before are `tables 1...29: ditto`.
+fn active(text: &str, table: u8) -> Option<usize> {
+    let mut lines = text.lines().map(str::trim);
+    let mut last = None;
+    while let Some(line) = lines.next() {
+        let Some((numbers, rest)) =
+            line.strip_prefix("table").and_then(|l| l.trim_start_matches('s').split_once(':'))
+        else {
+            continue;
+        };
+        let (from, to) = numbers.trim().split_once("...").unwrap_or((numbers.trim(), numbers.trim()));
+        // A table may have a name: `table 0 ("classify"):`.
+        let number = |text: &str| text.split(' ').next().and_then(|n| n.parse::<u8>().ok());
+        if !rest.contains("ditto") {
+            let count =
+                lines.next().and_then(|l| l.strip_prefix("active=")).and_then(|l| l.split(',').next());
+            last = count.and_then(|n| n.parse().ok());
+        }
+        if (number(from)?..=number(to)?).contains(&table) {
+            return last;
+        }
+    }
+    None
 }
 
 /// Waits until a table has exactly so many flows; the time since `start`, or `None` when `limit` has passed.
@@ -119,9 +145,10 @@ impl Monitor {
     pub(crate) fn start(table: u8) -> Result<Self> {
         let mut command = Command::new("ovs-ofctl");
         command.args(["monitor", BRIDGE, &format!("watch:!initial,!delete,!modify,table={table}")]);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        // What it hears goes to stderr.
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
         let mut child = child.map_err(|e| format!("ovs-ofctl monitor: {e}"))?;
-        let output = child.stdout.take().ok_or("no output of ovs-ofctl monitor")?;
+        let output = child.stderr.take().ok_or("no output of ovs-ofctl monitor")?;
         let (sender, heard) = sync_channel(1024);
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(std::result::Result::ok) {
@@ -148,5 +175,18 @@ impl Drop for Monitor {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::active;
+
+    #[test]
+    fn counts_are_found() {
+        let text = "OFPST_TABLE reply (OF1.3) (xid=0x2):\n  table 0:\n    active=3, lookup=0, matched=0\n\n  \
+                    tables 1...29: ditto\n\n  table 30:\n    active=17, lookup=0, matched=0\n\n  tables 31...253: ditto\n";
+        assert_eq!([0, 7, 30, 253].map(|table| active(text, table)), [Some(3), Some(3), Some(17), Some(17)]);
+        assert_eq!(active(text, 254), None);
     }
 }

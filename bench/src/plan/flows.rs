@@ -83,7 +83,7 @@ pub(super) fn flows(options: &Options, report: &mut Report) {
     report.tables.push(Table {
         title: "UPDATE → Open vSwitch flows".into(),
         note: "MACs of one VNI behind 16 VTEPs, as above, into an ovs-vswitchd with the userspace datapath. *install*: first octet of \
-the first UPDATE written → the bridging table has as many flows more (`ovs-ofctl dump-aggregate`, asked every 5 ms). *by hand*: `ovs-ofctl -O \
+the first UPDATE written → the bridging table has as many flows more (`ovs-ofctl dump-tables`, asked every 5 ms). *by hand*: `ovs-ofctl -O \
 OpenFlow13 --bundle add-flows` of the very flows that were there, into the same switch, after they were withdrawn. *remove*: first octet \
 of the first withdrawing UPDATE → all gone. *one more*: a MAC announced with all of them there, median of 50, until the switch reports its \
 flow (`ovs-ofctl monitor watch:`). *resident*: daemon with all there; *CPU*: daemon and the tools it ran, for installing. evpn-connector \
