@@ -118,7 +118,7 @@ impl Evpn {
                 let export = self.export_of(&entry.config.export_rt, *vrf);
                 let Some(at) = self.by_vrf.get(vrf) else { return };
                 if let Some(vrf) = self.ip_vrfs[*at as usize].as_deref_mut() {
-                    let up = entry.interface().is_some();
+                    let up = entry.state.as_ref().map(|state| matches!(state, ClientState::Up { .. }));
                     vrf.join(&self.node, &mut self.out, name, up, export, prefixes);
                 }
             }

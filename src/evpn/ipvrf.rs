@@ -3,7 +3,8 @@
 //!
 //! A prefix of a client that is up goes to it, whatever others announce; else it goes to the best of the routes taken,
 //! and to all that are as good. A prefix that a client has but nobody reaches is dropped rather than sent along a
-//! shorter one: packets for a host that is down do not circle through the default route.
+//! shorter one: packets for a host that is down do not circle through the default route. Not before it is known that it
+//! is down, though: after a restart what stands is right until the dataplane has looked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -27,7 +28,8 @@ use crate::control::view::VniView;
 /// A client of the VRF.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Member {
-    up: bool,
+    /// `None`: not known yet.
+    up: Option<bool>,
     export: Vec<RouteTarget>,
 }
 
@@ -117,13 +119,13 @@ impl IpVrf {
 
     // ---- clients ----
 
-    /// A client has these prefixes (or these too), and is up or is not.
+    /// A client has these prefixes (or these too), and is up or is not, if that is known.
     pub(super) fn join(
         &mut self,
         node: &EvpnConfig,
         out: &mut Outputs,
         name: &Arc<str>,
-        up: bool,
+        up: Option<bool>,
         export: Vec<RouteTarget>,
         prefixes: &[IpNet],
     ) {
@@ -156,13 +158,17 @@ impl IpVrf {
     }
 
     fn is_up(&self, name: &Arc<str>) -> bool {
-        self.members.get(name).is_some_and(|m| m.up)
+        self.state(name) == Some(true)
+    }
+
+    fn state(&self, name: &Arc<str>) -> Option<bool> {
+        self.members.get(name)?.up
     }
 
     /// Announces or withdraws a prefix of our own, and decides where it goes, as things stand.
     fn sync(&mut self, node: &EvpnConfig, out: &mut Outputs, prefix: IpNet) {
         let Some(own) = self.own.get(&prefix) else { return };
-        let up = own.clients.iter().filter_map(|name| self.members.get(name)).filter(|m| m.up);
+        let up = own.clients.iter().filter_map(|name| self.members.get(name)).filter(|m| m.up == Some(true));
         let targets: BTreeSet<RouteTarget> = up.clone().flat_map(|m| m.export.iter().copied()).collect();
         let wanted = (up.count() > 0 && node.vtep.is_some())
             .then(|| originate::prefix_communities(targets, Some(node.router_mac())));
@@ -253,15 +259,16 @@ impl IpVrf {
         let own = self.own.get(&prefix);
         let clients = own.into_iter().flat_map(|own| &own.clients).filter(|name| self.is_up(name));
         let mut hops: Vec<Hop> = clients.take(MAX_ECMP).cloned().map(Hop::Client).collect();
-        let here = own.is_some();
+        let known = own.map(|own| own.clients.iter().all(|name| self.state(name).is_some()));
         let entry = self.prefixes.entry(prefix).or_default();
         if hops.is_empty() {
             let remote = |RemoteHop { vtep, vni, router_mac }| Hop::Remote { vtep, vni, router_mac };
             hops.extend(entry.paths.hops(&self.ways).into_iter().map(remote));
         }
-        let wanted = (here || !hops.is_empty()).then_some(hops);
         let old = entry.told;
         let before = Toward::of((old != NOTHING).then(|| &**self.hops.get(old)));
+        let dropped = known == Some(true) || known == Some(false) && before == Toward::Dropped;
+        let wanted = (dropped || !hops.is_empty()).then_some(hops);
         let after = Toward::of(wanted.as_deref());
         let new = wanted.as_ref().map_or(NOTHING, |hops| self.hops.acquire(hops.clone().into()));
         if old != NOTHING {
@@ -311,7 +318,7 @@ impl IpVrf {
             export_rt: self.export().iter().map(text).collect(),
             rd: self.rd.to_string(),
             interfaces: Vec::new(),
-            ready: Some(self.members.values().any(|m| m.up)),
+            ready: Some(self.members.values().any(|m| m.up == Some(true))),
             prefixes_local: Some(self.local as u64),
             prefixes_remote: Some(self.remote as u64),
             router_mac: Some(node.router_mac()),

@@ -227,6 +227,10 @@ fn a_vrf_announces_the_prefixes_of_clients_that_are_up() {
     let b = with_rt(l3("b", 5000, 2, &["10.1.0.1/32"]), &["8:8"], &["8:8", "7:7"]);
     assert_eq!(node.set(vec![a.clone(), b.clone()]), []);
     assert_eq!(node.table.vrfs[&vni(5000)].router_mac, router(1));
+    assert_eq!(node.hops(5000, "10.1.0.1/32"), None, "what stands since before a restart may be right");
+    assert_eq!(node.down("b"), []);
+    assert_eq!(node.hops(5000, "10.1.0.1/32"), None, "not all is known");
+    assert_eq!(node.down("a"), []);
     assert_eq!(node.hops(5000, "10.1.0.1/32"), Some(vec![]), "dropped, not sent along a shorter one");
     let sent = node.up("a");
     let rd = "10.0.0.1:37768".parse().unwrap();
