@@ -373,6 +373,8 @@ impl Agent {
         let summary = wanted.summary();
         let running = std::mem::replace(&mut self.config, wanted.clone());
         self.watch_clients(&wanted, Some(&running), now)?;
+        // Whoever says "reload" may have changed something in the dataplane that makes no event.
+        self.plane.resync();
         self.core.note_agent(format!("configuration read again: {summary}"), now);
         Ok(summary)
     }

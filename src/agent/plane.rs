@@ -73,6 +73,13 @@ impl Plane {
         }
     }
 
+    /// Has it compare everything with what is there.
+    pub(super) fn resync(&self) {
+        if let Some(thread) = &self.thread {
+            thread.resync();
+        }
+    }
+
     /// How it stands; `None` without a dataplane.
     pub(super) fn status(&self) -> Option<Status> {
         self.thread.as_ref().map(Handle::status)
