@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
 
 /// `evpnd lab …`
 #[derive(Clone, Debug, Args)]
@@ -47,4 +48,19 @@ pub struct Size {
     /// Endpoints on each host
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=50))]
     pub endpoints: u8,
+    /// What forwards packets on the hosts
+    #[arg(long, value_enum, default_value_t = Backend::Kernel)]
+    pub backend: Backend,
+}
+
+/// What forwards packets on the hosts of a lab.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// Bridges and VXLAN devices of the kernel; all endpoints in one VNI
+    #[default]
+    Kernel,
+    /// Open vSwitch in userspace; of each host's endpoints the first is flat, the second in a VLAN, the third routed, and so
+    /// on
+    Ovs,
 }

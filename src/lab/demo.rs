@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use types::Time;
 
-use super::args::Size;
+use super::args::{Backend, Size};
 use super::net::Lab;
-use super::topology::{CONTROLLER, Matrix, Net, VNI};
-use super::{Error, Result, pictures};
+use super::topology::{CONTROLLER, Matrix, Net, VNI, VRF};
+use super::{Error, Result, demo_ovs, pictures};
 use crate::clock;
 
 /// Everything happens in well under a second; this is for a machine that is busy with something else.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Prints what happens, with its time.
 pub(super) struct Show {
@@ -57,17 +57,26 @@ pub(super) fn say(line: impl Display) {
 
 /// Builds, shows, breaks and mends the network.
 pub(super) fn run(size: Size) -> Result<()> {
+    let what = match size.backend {
+        Backend::Kernel => format!("VNI {VNI}"),
+        Backend::Ovs => format!("VNI {VNI} and VRF {VRF}, Open vSwitch"),
+    };
     say(format!(
-        "evpnd lab: a controller (AS 64512) and {} hosts (AS 65001-{}), {} endpoint{} on each, VNI {VNI}\n",
+        "evpnd lab: a controller (AS 64512) and {} hosts (AS 65001-{}), {} endpoint{} on each, {what}\n",
         size.hosts,
         65000 + u32::from(size.hosts),
         size.endpoints,
-        if size.endpoints == 1 { "" } else { "s" }
+        if size.endpoints == 1 { "" } else { "s" },
     ));
     let show = Show::new();
     let net = stand_up(&show, Lab::new()?, size)?;
-    work(&show, &net)?;
-    kill_and_mend(&show, &net)?;
+    match size.backend {
+        Backend::Kernel => {
+            work(&show, &net)?;
+            kill_and_mend(&show, &net)?;
+        }
+        Backend::Ovs => demo_ovs::work(&show, &net)?,
+    }
     show.step("pictures of it all", || {
         let says = pictures::draw(&net.controller, &pictures::own_dir()?)?;
         Ok(((), says))
@@ -88,7 +97,10 @@ pub(super) fn stand_up(show: &Show, lab: Lab, size: Size) -> Result<Net> {
     show.step("BGP sessions up", || {
         wait_sessions(&net).map(|()| ((), format!("{} at the controller", net.hosts.len())))
     })?;
-    show.step("flood rows in the FDBs", || wait_flood(&net, &[]))?;
+    match size.backend {
+        Backend::Kernel => show.step("flood rows in the FDBs", || wait_flood(&net, &[]))?,
+        Backend::Ovs => demo_ovs::attach(show, &net)?,
+    }
     Ok(net)
 }
 
@@ -153,7 +165,7 @@ pub(super) fn pings(show: &Show, net: &Net, name: &str, inside: bool) -> Result<
     outcome
 }
 
-fn wait_sessions(net: &Net) -> Result<()> {
+pub(super) fn wait_sessions(net: &Net) -> Result<()> {
     net.lab.wait("sessions", PATIENCE, || {
         for host in &net.hosts {
             for (node, peer) in [(&host.node, CONTROLLER), (&net.controller, &host.vtep())] {

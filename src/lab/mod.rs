@@ -4,13 +4,14 @@
 //! - `world`: namespaces of our own, with or without root, that vanish with their holder
 //! - [`Lab`], [`Node`]: switches, hosts and endpoints in such a world, the daemons in them, what they show
 //! - [`Ovs`]: the same with Open vSwitch in it
-//! - `topology`, `demo`: the network of `evpnd lab run`, and what it shows; `state`: the one that stays
+//! - `topology`, `demo`, `demo_ovs`: the networks of `evpnd lab run`, and what they show; `state`: the one that stays
 //! - `pictures`: what the controller's RIB looks like
 //! - [`main`]: the commands
 
 mod args;
 mod capture;
 mod demo;
+mod demo_ovs;
 mod net;
 mod node;
 mod ovs;
@@ -22,7 +23,7 @@ mod world;
 use std::fmt;
 use std::time::Duration;
 
-pub use args::{LabArgs, LabCommand, Size};
+pub use args::{Backend, LabArgs, LabCommand, Size};
 pub use capture::Capture;
 pub use net::{Lab, Switch};
 pub use node::{CONFIG, FLOOD, FdbRow, Node};

@@ -82,7 +82,7 @@ impl Lab {
         let name = endpoint.name();
         endpoint.sh("ip link del eth0 2>/dev/null || true")?;
         self.outside(&format!(
-            "ip link add {name} netns {host} type veth peer name eth0 address {mac} netns {name} && ip -n {host} link set {name} up",
+            "ip link add name {name} netns {host} type veth peer name eth0 address {mac} netns {name} && ip -n {host} link set dev {name} up",
             host = host.name()
         ))?;
         endpoint.sh(&up("eth0", addresses)).map(drop)

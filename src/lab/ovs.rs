@@ -80,6 +80,10 @@ impl Node {
         ovs.create()?;
         ovs.add_bridge(UNDERLAY, "standalone")?;
         ovs.vsctl(&["add-port", UNDERLAY, "eth0"])?;
+        // The same MAC after each start, or others would look for the old one.
+        let link = node.run(&["ip", "-br", "link", "show", "dev", "eth0"])?;
+        let mac = link.split_whitespace().nth(2).unwrap_or_default();
+        ovs.vsctl(&["set", "Bridge", UNDERLAY, &format!("other_config:hwaddr=\"{mac}\"")])?;
         node.sh(&up(UNDERLAY, addresses))?;
         Ok(node)
     }
@@ -230,18 +234,22 @@ impl Ovs {
         self.add_port(BRIDGE, name, Some(ofport))
     }
 
-    /// Has the datapath find the MACs of other VTEPs, so that no packet waits for them.
+    /// Tells the tunnels the MACs of other VTEPs, so that no packet waits for them.
     pub fn warm(&self, vteps: &[&str]) -> Result<()> {
         for vtep in vteps {
-            until(PATIENCE, || {
+            let mac = until(PATIENCE, || {
                 self.node.ping(vtep)?;
                 if system_datapath() {
-                    return Ok(());
+                    return Ok(None);
                 }
-                let known = self.appctl(&["tnl/neigh/show"])?;
-                let found = known.lines().any(|line| line.split_whitespace().next() == Some(*vtep));
-                if found { Ok(()) } else { Err(Error::new(format!("no {vtep} in:\n{known}"))) }
+                let known = self.node.run(&["ip", "neigh", "show", vtep, "dev", UNDERLAY])?;
+                let mac = known.split("lladdr ").nth(1).and_then(|rest| rest.split(' ').next());
+                let mac = mac.map(|mac| Some(mac.to_owned()));
+                mac.ok_or_else(|| Error::new(format!("no MAC of {vtep}: {known}")))
             })?;
+            if let Some(mac) = mac {
+                self.appctl(&["tnl/neigh/set", UNDERLAY, vtep, &mac])?;
+            }
         }
         Ok(())
     }

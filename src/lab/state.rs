@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::args::Size;
+use super::args::{Backend, Size};
 use super::demo::{Show, pings, say, stand_up};
 use super::net::Lab;
 use super::topology::Net;
@@ -28,6 +28,8 @@ struct State {
     user: bool,
     hosts: u8,
     endpoints: u8,
+    #[serde(default)]
+    backend: Backend,
     /// Names and pids (inside the world) of the nodes.
     nodes: Vec<(String, u32)>,
 }
@@ -62,14 +64,19 @@ pub(super) fn up(size: Size) -> Result<()> {
     let net = stand_up(&show, Lab::made_of(world, &own_path()?), size)?;
     let nodes = net.lab.nodes().iter().map(|node| (node.name().to_owned(), node.pid())).collect();
     let began = began(holder).ok_or_else(|| Error::new("the lab has ended"))?;
-    let state = State { holder, began, user, hosts: size.hosts, endpoints: size.endpoints, nodes };
+    let Size { hosts, endpoints, backend } = size;
+    let state = State { holder, began, user, hosts, endpoints, backend, nodes };
     save(&file, &state)?;
     net.lab.world().stay()?;
     say("\nThe lab stands. Try:");
+    let look = match backend {
+        Backend::Kernel => "evpnd lab exec h1 -- bridge fdb",
+        Backend::Ovs => "evpnd lab exec h1 -- ovs-ofctl -O OpenFlow13 dump-flows br-evpn",
+    };
     for line in [
         "evpnd lab test",
         "evpnd lab exec h1 -- evpnd show macs",
-        "evpnd lab exec h1 -- bridge fdb",
+        look,
         "evpnd lab exec e11 -- ping 10.100.2.101",
         "evpnd lab exec controller          # a shell",
         "evpnd lab graph .                  # the topology as pictures",
@@ -83,7 +90,8 @@ pub(super) fn up(size: Size) -> Result<()> {
 /// `evpnd lab test`
 pub(super) fn test() -> Result<()> {
     let state = standing()?;
-    let net = Net::adopt(state.lab()?, Size { hosts: state.hosts, endpoints: state.endpoints })?;
+    let State { hosts, endpoints, backend, .. } = state;
+    let net = Net::adopt(state.lab()?, Size { hosts, endpoints, backend })?;
     let show = Show::new();
     let inside = pings(&show, &net, "pings inside the hosts", true);
     pings(&show, &net, "pings across the hosts", false).and(inside)
