@@ -29,6 +29,18 @@ impl Config {
         Self { dataplane: "\n[dataplane]\nbackend = \"none\"\n".to_owned(), ..Self::host(asn, router_id) }
     }
 
+    /// A host with Open vSwitch in userspace as dataplane, its clients in `/run/clients`.
+    pub(crate) fn ovs(asn: u32, vtep: &str) -> Self {
+        Self {
+            dataplane: format!("\n[dataplane]\nbackend = \"ovs\"\nvtep = \"{vtep}\"\n"),
+            vnis: format!(
+                "\n[dataplane.ovs]\ndatapath = \"{}\"\n\n[clients]\ndir = \"/run/clients\"\n",
+                evpnd::lab::datapath()
+            ),
+            ..Self::host(asn, vtep)
+        }
+    }
+
     /// A neighbour; `remote_asn` is a number or a word.
     pub(crate) fn neighbor(mut self, address: &str, remote_asn: &str, more: &str) -> Self {
         let remote_asn = quoted(remote_asn);

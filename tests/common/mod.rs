@@ -1,6 +1,8 @@
 //! What the end-to-end tests share: labs that run this build's evpnd, small networks in one line, the other daemons.
 
+pub(crate) mod border;
 pub(crate) mod config;
+pub(crate) mod frames;
 pub(crate) mod frr;
 pub(crate) mod gobgp;
 pub(crate) mod ovs;
