@@ -229,12 +229,10 @@ const fn backend(dataplane: &config::Dataplane) -> &'static str {
     }
 }
 
-/// What to do when it cannot be looked at.
+/// What is said before the reason why it cannot be looked at.
 const fn hint(dataplane: &config::Dataplane) -> &'static str {
     match dataplane {
-        config::Dataplane::Ovs(_) => {
-            "Open vSwitch cannot be looked at: it has to run, and whoever asks has to be root or in its group"
-        }
+        config::Dataplane::Ovs(_) => "Open vSwitch cannot be looked at",
         _ => "the kernel cannot be looked at",
     }
 }
