@@ -268,11 +268,14 @@ fn a_restart_keeps_what_is_still_wanted_and_reaps_the_rest() {
     net.set_clients(2, vec![]);
     net.run_for(Duration::from_secs(1));
     assert_eq!(hops(&net, 1, 5000, "10.1.0.2/32"), Some(vec![remote(2, 5000)]), "it is dead, and forwards");
+    net.lag = 20_000;
+    let drops = net.nodes[1].routing.drops;
     net.start(1);
     net.run_for(Duration::from_secs(20));
     assert_eq!(hops(&net, 1, 5000, "10.1.0.2/32"), None);
     assert_eq!(hops(&net, 1, 5000, "10.1.0.3/32"), Some(vec![remote(3, 5000)]));
     assert_eq!(hops(&net, 3, 5000, "10.1.0.1/32"), Some(vec![remote(1, 5000)]));
+    assert_eq!(net.nodes[1].routing.drops, drops, "its own client was not cut off for a moment");
 }
 
 #[test]

@@ -21,6 +21,9 @@ pub(crate) struct Routing {
     pub(crate) prefixes: BTreeMap<(Vni, IpNet), Vec<Hop>>,
     /// What stands since before a restart and was not wanted again yet.
     stale: BTreeSet<(Vni, IpNet)>,
+    stale_vrfs: BTreeSet<Vni>,
+    /// How often a prefix was to be dropped.
+    pub(crate) drops: usize,
 }
 
 impl Routing {
@@ -29,6 +32,7 @@ impl Routing {
         self.clients.clear();
         self.told.clear();
         self.stale = self.prefixes.keys().copied().collect();
+        self.stale_vrfs = self.vrfs.keys().copied().collect();
     }
 
     /// A port comes or goes.
@@ -64,6 +68,7 @@ impl Routing {
                 self.told.remove(name);
             }
             Change::PutVrf(vrf) => {
+                self.stale_vrfs.remove(&vrf.vni);
                 self.vrfs.insert(vrf.vni, vrf);
             }
             Change::DelVrf(vni) => {
@@ -78,16 +83,20 @@ impl Routing {
                     }
                 }
                 self.stale.remove(&(vni, prefix));
+                self.drops += usize::from(hops.is_empty());
                 self.prefixes.insert((vni, prefix), hops);
             }
             Change::DelPrefix(vni, prefix) => {
+                self.stale.remove(&(vni, prefix));
                 assert!(self.prefixes.remove(&(vni, prefix)).is_some(), "{prefix} of {vni} is not there");
             }
             Change::Settled => {
                 for key in std::mem::take(&mut self.stale) {
                     self.prefixes.remove(&key);
                 }
-                self.vrfs.retain(|vni, _| self.prefixes.keys().any(|(v, _)| v == vni));
+                for vni in std::mem::take(&mut self.stale_vrfs) {
+                    self.vrfs.remove(&vni);
+                }
                 return Some(Change::Settled);
             }
             other => return Some(other),
