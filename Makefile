@@ -1,13 +1,15 @@
 # evpnd: two commands do everything on a fresh Debian with Rust: `make lab` and `make test`.
 
 CARGO ?= cargo
+# What forwards packets in `make lab`: kernel or ovs.
+BACKEND ?= kernel
 # Seconds for each fuzz target.
 FUZZ_TIME ?= 60
 
 .PHONY: help lab test lint vm vm-shell bench fuzz deps deps-lab deps-vm
 
 help:
-	@echo "make lab     build evpnd and run the lab: a controller and three hosts in network namespaces"
+	@echo "make lab     build evpnd and run the lab: a controller and three hosts in network namespaces; BACKEND=ovs: with Open vSwitch"
 	@echo "make test    everything that is checked: format, lints, docs, unit tests, fuzz corpora, end to end, virtual machine"
 	@echo "make lint    format, clippy, licences, docs"
 	@echo "make vm      the tests that need Debian's own kernel, in a virtual machine; those with T=name in their name"
@@ -18,7 +20,7 @@ help:
 
 lab: deps-lab
 	$(CARGO) build --quiet --locked --profile fast --bin evpnd
-	$(CARGO) run --quiet --locked --profile fast --bin evpnd -- lab run
+	$(CARGO) run --quiet --locked --profile fast --bin evpnd -- lab run --backend $(BACKEND)
 
 test: deps deps-vm
 	@.ci/check lint test
@@ -43,7 +45,7 @@ deps:
 	@.ci/deps iproute2 iputils-ping util-linux gobgpd frr tshark openvswitch-switch ethtool
 
 deps-lab:
-	@.ci/deps iproute2 iputils-ping util-linux
+	@.ci/deps iproute2 iputils-ping util-linux $(if $(filter ovs,$(BACKEND)),openvswitch-switch ethtool)
 
 deps-vm:
 	@.ci/vm deps

@@ -122,7 +122,15 @@ fn concerns(flow: &str, endpoint: &Endpoint) -> bool {
         Kind::Vlan(tag) => fields.contains(&format!("dl_vlan={tag}").as_str()),
         Kind::Flat | Kind::Routed => true,
     };
-    (fields.contains(&port.as_str()) && tag) || is_towards(flow, endpoint)
+    (fields.contains(&port.as_str()) && tag) || is_towards(flow, endpoint) || delivers(flow, endpoint)
+}
+
+/// Whether a flow hands packets to an endpoint's port (docs/ovs-pipeline.md: register 6 is the client they are for).
+fn delivers(flow: &str, endpoint: &Endpoint) -> bool {
+    let tag = if let Kind::Vlan(tag) = endpoint.kind { tag } else { 0 };
+    let client = format!("reg6=0x{:x}", u32::from(endpoint.ofport) << 16 | u32::from(tag));
+    let fields = fields(flow);
+    fields.contains(&client.as_str()) && !fields.iter().any(|field| field.starts_with("reg5="))
 }
 
 /// Whether a flow says where an endpoint is.

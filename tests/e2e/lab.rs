@@ -95,12 +95,33 @@ const STEPS: [&str; 13] = [
     "nothing is left behind",
 ];
 
-fn whole_run(ordinary: bool) -> Result<()> {
-    let place = Place::new(if ordinary { "user" } else { "own" })?;
-    let (code, said) = run(&mut place.lab(ordinary, &["run"]))?;
+/// The same with Open vSwitch.
+const OVS_STEPS: [&str; 17] = [
+    "namespaces and links",
+    "BGP sessions up",
+    "br-evpn on each",
+    "9 client files",
+    "clients up",
+    "6 of 6 pings answered",
+    "30 of 30 pings answered",
+    "evpnd show clients on h1",
+    "ofport 2000 VLAN 102",
+    "in_port=1001",
+    "push_vlan:0x8100",
+    "nw_dst=10.200.1.103",
+    "kill -9 of h3's ovs-vswitchd",
+    "the same",
+    "0% packet loss",
+    "flows adopted, not one changed",
+    "nothing is left behind",
+];
+
+fn whole_run(ordinary: bool, args: &[&str], steps: &[&str]) -> Result<()> {
+    let place = Place::new(&format!("{}-{}", if ordinary { "user" } else { "own" }, steps.len()))?;
+    let (code, said) = run(&mut place.lab(ordinary, &[&["run"], args].concat()))?;
     ensure(code == Some(0), || format!("exit {code:?}:\n{said}"))?;
     let mut rest = said.as_str();
-    for step in STEPS {
+    for step in steps {
         let at = rest.find(step);
         rest = at
             .map(|at| &rest[at..])
@@ -130,12 +151,30 @@ fn pictures(dir: &Path) -> Result<()> {
 
 #[test]
 fn as_an_ordinary_user() -> Result<()> {
-    whole_run(true)
+    whole_run(true, &[], &STEPS)
 }
 
 #[test]
 fn as_whoever_runs_the_tests() -> Result<()> {
-    whole_run(false)
+    whole_run(false, &[], &STEPS)
+}
+
+#[test]
+fn with_open_vswitch_as_an_ordinary_user() -> Result<()> {
+    whole_run(true, &["--backend", "ovs"], &OVS_STEPS)
+}
+
+#[test]
+fn with_open_vswitch() -> Result<()> {
+    whole_run(false, &["--backend", "ovs"], &OVS_STEPS)
+}
+
+#[test]
+fn other_sizes_with_open_vswitch() -> Result<()> {
+    let place = Place::new("ovs-size")?;
+    let size = ["run", "--backend", "ovs", "--hosts", "2", "--endpoints", "1"];
+    let (code, said) = run(&mut place.lab(false, &size))?;
+    ensure(code == Some(0) && said.contains("2 of 2 pings answered"), || format!("exit {code:?}:\n{said}"))
 }
 
 #[test]
