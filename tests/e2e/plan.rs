@@ -4,7 +4,7 @@ use evpnd::lab::BRIDGE;
 use serde_json::{Value, json};
 
 use crate::common::{
-    Config, Error, Lab, MAC1, Node, PATIENCE, Pair, Result, V1, VNI, c1, c2, ensure, lab, same,
+    Config, Error, Lab, MAC1, MAC2, Node, PATIENCE, Pair, Result, V1, VNI, c1, c2, ensure, lab, same,
 };
 
 /// The steps of a plan, as (action, kind, what).
@@ -105,6 +105,12 @@ fn a_plan_for_open_vswitch_says_what_a_run_does() -> Result<()> {
     h1.sh("mkdir /run/clients")?;
     h1.write("/run/clients/vm1.json", &client.to_string())?;
 
+    let routed = json!({
+        "cfg_type": "l3", "mac": MAC2, "routes": ["10.8.0.1/32", "fd00:8::/64"], "vni": 20, "ofport": 8, "type": "vlan",
+        "tag": 100, "imp_rt": ["65000:20"], "exp_rt": ["65000:20"],
+    });
+    h1.write("/run/clients/vm2.json", &routed.to_string())?;
+
     // There is no bridge, and so no port of the client's.
     let steps = plan(&h1)?;
     let of = |action: &str, kind: &str| {
@@ -121,8 +127,10 @@ fn a_plan_for_open_vswitch_says_what_a_run_does() -> Result<()> {
 
     // With the bridge and the port, everything.
     h1.ovs().add_bridge(BRIDGE, "secure")?;
-    h1.sh("ip link add tap1 type veth peer name tap1-far && ip link set tap1 up")?;
-    h1.ovs().add_port(BRIDGE, "tap1", Some(7))?;
+    for (tap, ofport) in [("tap1", 7), ("tap2", 8)] {
+        h1.sh(&format!("ip link add {tap} type veth peer name {tap}-far && ip link set {tap} up"))?;
+        h1.ovs().add_port(BRIDGE, tap, Some(ofport))?;
+    }
     let mut flows: Vec<String> = plan(&h1)?
         .into_iter()
         .filter(|(a, k, _)| a == "add" && k == "flow")
@@ -130,7 +138,12 @@ fn a_plan_for_open_vswitch_says_what_a_run_does() -> Result<()> {
         .collect();
     same(&h1.ovs().flows()?.iter().filter(|f| f.contains("cookie=0x65767064")).count(), &0)?;
     let routes = announced(&h1)?;
-    for route in ["[3]:[0]:[32]:[10.0.0.1]", &format!("[2]:[0]:[48]:[{MAC1}]:[32]:[10.9.0.1]")] {
+    for route in [
+        "[3]:[0]:[32]:[10.0.0.1]",
+        &format!("[2]:[0]:[48]:[{MAC1}]:[32]:[10.9.0.1]"),
+        "[5]:[0]:[32]:[10.8.0.1]",
+        "[5]:[0]:[64]:[fd00:8::]",
+    ] {
         ensure(routes.iter().any(|r| r == route), || format!("no {route} in {routes:?}"))?;
     }
 
