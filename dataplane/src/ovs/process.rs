@@ -43,6 +43,7 @@ impl fmt::Display for Trouble {
 }
 
 /// Ends the child whatever happens.
+#[derive(Debug)]
 struct Guard(Child);
 
 impl Drop for Guard {
@@ -95,20 +96,22 @@ impl Lines {
 }
 
 /// The pipes of a child; each is dropped once it is done with.
-struct Pipes<'a> {
+#[derive(Debug)]
+struct Pipes {
     stdin: Option<ChildStdin>,
     stdout: Option<ChildStdout>,
     stderr: Option<ChildStderr>,
-    input: &'a [u8],
     lines: Lines,
     errors: Vec<u8>,
 }
 
-impl Pipes<'_> {
+impl Pipes {
     /// Waits until something can be done, and does it. False when nothing could for too long.
-    fn turn(&mut self, buffer: &mut [u8], line: &mut dyn FnMut(&str)) -> io::Result<bool> {
+    fn turn(&mut self, input: &mut &[u8], buffer: &mut [u8], line: &mut dyn FnMut(&str)) -> io::Result<bool> {
         let mut fds = Vec::with_capacity(3);
-        fds.extend(self.stdin.as_ref().map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::OUT)));
+        let feed = self.stdin.as_ref().filter(|_| !input.is_empty());
+        fds.extend(feed.map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::OUT)));
+        let feeds = feed.is_some();
         fds.extend(self.stdout.as_ref().map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)));
         fds.extend(self.stderr.as_ref().map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)));
         let timeout = Timespec::try_from(STALLED).ok();
@@ -120,20 +123,17 @@ impl Pipes<'_> {
         }
         let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());
         let mut is_ready = |open: bool| open && ready.next().unwrap_or(false);
-        let write = is_ready(self.stdin.is_some());
+        let write = is_ready(feeds);
         let out = is_ready(self.stdout.is_some());
         let err = is_ready(self.stderr.is_some());
         drop(ready);
 
         if write && let Some(stdin) = &mut self.stdin {
-            match stdin.write(self.input) {
-                Ok(n) => self.input = &self.input[n..],
+            match stdin.write(input) {
+                Ok(n) => *input = &input[n..],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 // It does not want the rest; its exit code says why.
-                Err(_) => self.input = &[],
-            }
-            if self.input.is_empty() {
-                self.stdin = None;
+                Err(_) => *input = &[],
             }
         }
         if out && let Some(stdout) = &mut self.stdout {
@@ -169,6 +169,74 @@ pub(crate) fn read(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<Option
     }
 }
 
+/// A command that runs. Dropped before it has ended, it is killed.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Guard,
+    pipes: Pipes,
+    buffer: Vec<u8>,
+}
+
+impl Running {
+    /// Starts a command and gives it this input, but not the end of it: a tool that reads everything before it does
+    /// anything has then done all of its reading, and waits. What it prints meanwhile goes to `line`.
+    pub(crate) fn start(
+        command: &mut Command,
+        mut input: &[u8],
+        line: &mut dyn FnMut(&str),
+    ) -> Result<Self, Trouble> {
+        let stdin = if input.is_empty() { Stdio::null() } else { Stdio::piped() };
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = Guard(command.spawn().map_err(Trouble::Start)?);
+        let pipes = Pipes {
+            stdin: child.0.stdin.take(),
+            stdout: child.0.stdout.take(),
+            stderr: child.0.stderr.take(),
+            lines: Lines::default(),
+            errors: Vec::new(),
+        };
+        if let Some(stdin) = &pipes.stdin {
+            rustix::io::ioctl_fionbio(stdin, true).map_err(|e| Trouble::Start(e.into()))?;
+        }
+        let mut running = Self { child, pipes, buffer: vec![0; CHUNK] };
+        while !input.is_empty() {
+            running.turn(&mut input, line)?;
+        }
+        Ok(running)
+    }
+
+    fn turn(&mut self, input: &mut &[u8], line: &mut dyn FnMut(&str)) -> Result<(), Trouble> {
+        match self.pipes.turn(input, &mut self.buffer, line) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Trouble::TimedOut),
+            Err(error) => Err(Trouble::Failed(error.to_string())),
+        }
+    }
+
+    /// The input ends here.
+    pub(crate) fn release(&mut self) {
+        self.pipes.stdin = None;
+    }
+
+    /// Ends the input and waits for the command to end; what it said on stderr if it succeeded.
+    pub(crate) fn finish(mut self, line: &mut dyn FnMut(&str)) -> Result<String, Trouble> {
+        self.release();
+        while self.pipes.stdout.is_some() || self.pipes.stderr.is_some() {
+            self.turn(&mut &[][..], line)?;
+        }
+        std::mem::take(&mut self.pipes.lines).finish(line);
+        let status = self.child.0.wait().map_err(|error| Trouble::Failed(error.to_string()))?;
+        let errors = String::from_utf8_lossy(&self.pipes.errors).trim().to_owned();
+        if status.success() {
+            return Ok(errors);
+        }
+        if status.signal() == Some(14) {
+            return Err(Trouble::TimedOut); // SIGALRM: the tool's own --timeout.
+        }
+        Err(Trouble::Failed(if errors.is_empty() { status.to_string() } else { errors }))
+    }
+}
+
 /// Runs a command with this input, gives its output line by line, and gives back what it said on stderr if it
 /// succeeded.
 pub(crate) fn run(
@@ -176,38 +244,7 @@ pub(crate) fn run(
     input: &[u8],
     line: &mut dyn FnMut(&str),
 ) -> Result<String, Trouble> {
-    let stdin = if input.is_empty() { Stdio::null() } else { Stdio::piped() };
-    command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = Guard(command.spawn().map_err(Trouble::Start)?);
-    let mut pipes = Pipes {
-        stdin: child.0.stdin.take(),
-        stdout: child.0.stdout.take(),
-        stderr: child.0.stderr.take(),
-        input,
-        lines: Lines::default(),
-        errors: Vec::new(),
-    };
-    if let Some(stdin) = &pipes.stdin {
-        rustix::io::ioctl_fionbio(stdin, true).map_err(|e| Trouble::Start(e.into()))?;
-    }
-    let mut buffer = vec![0; CHUNK];
-    while pipes.stdin.is_some() || pipes.stdout.is_some() || pipes.stderr.is_some() {
-        match pipes.turn(&mut buffer, line) {
-            Ok(true) => {}
-            Ok(false) => return Err(Trouble::TimedOut),
-            Err(error) => return Err(Trouble::Failed(error.to_string())),
-        }
-    }
-    std::mem::take(&mut pipes.lines).finish(line);
-    let status = child.0.wait().map_err(|error| Trouble::Failed(error.to_string()))?;
-    let errors = String::from_utf8_lossy(&pipes.errors).trim().to_owned();
-    if status.success() {
-        return Ok(errors);
-    }
-    if status.signal() == Some(14) {
-        return Err(Trouble::TimedOut); // SIGALRM: the tool's own --timeout.
-    }
-    Err(Trouble::Failed(if errors.is_empty() { status.to_string() } else { errors }))
+    Running::start(command, input, line)?.finish(line)
 }
 
 #[cfg(test)]

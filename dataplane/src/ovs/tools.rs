@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
-use super::process::{Lines, Trouble, read, run};
+use super::process::{Lines, Running, Trouble, read, run};
 use crate::backend::{Error, ErrorKind};
 
 /// Seconds after which `ovs-vsctl` gives up: it waits for ovs-vswitchd to do what it wrote, if that runs or not.
@@ -62,6 +62,9 @@ pub(crate) trait Tools: fmt::Debug {
     /// Applies lines (`add …`, `delete_strict …`) to the bridge's flows, all or none.
     fn bundle(&self, lines: &str) -> Result<(), Failure>;
 
+    /// The same, but only once it is told to: until then the lines are read and checked, and nothing is changed.
+    fn ready(&self, lines: &str) -> Result<Box<dyn Ready>, Failure>;
+
     /// Gives every flow of the bridge, a line each; headings too.
     fn dump(&self, line: &mut dyn FnMut(&str)) -> Result<(), Failure>;
 
@@ -70,6 +73,15 @@ pub(crate) trait Tools: fmt::Debug {
 
     /// Listens to what happens to the bridge's ports.
     fn monitor(&self) -> Result<Box<dyn Monitor>, Failure>;
+}
+
+/// A bundle that is ready to go. Dropped before it was told to, it changes nothing.
+pub(crate) trait Ready: fmt::Debug + Send {
+    /// Now.
+    fn go(&mut self);
+
+    /// Waits until it is in, or was refused.
+    fn finish(self: Box<Self>) -> Result<(), Failure>;
 }
 
 /// What tells of ports that come and go.
@@ -93,7 +105,7 @@ pub(crate) enum News {
 }
 
 /// The real tools.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Commands {
     /// The bridge.
     pub(crate) bridge: String,
@@ -125,10 +137,24 @@ impl Commands {
         input: &str,
         line: &mut dyn FnMut(&str),
     ) -> Result<(), Failure> {
+        let result = run(&mut self.ofctl_command(seconds, args), input.as_bytes(), line);
+        self.ofctl_result(action, seconds, result)
+    }
+
+    fn ofctl_command(&self, seconds: usize, args: &[&str]) -> Command {
         let mut command = Command::new(&self.ofctl);
         command.args(["-O", "OpenFlow13", &format!("--timeout={seconds}")]).args(args);
         self.environment(&mut command);
-        match run(&mut command, input.as_bytes(), line) {
+        command
+    }
+
+    fn ofctl_result(
+        &self,
+        action: &str,
+        seconds: usize,
+        result: Result<String, Trouble>,
+    ) -> Result<(), Failure> {
+        match result {
             Ok(said) => {
                 if !said.is_empty() {
                     tracing::debug!("{action}: ovs-ofctl says: {}", shown(&said));
@@ -137,6 +163,10 @@ impl Commands {
             }
             Err(trouble) => Err(self.ofctl_failure(action, seconds, &trouble)),
         }
+    }
+
+    fn bundle_action(&self) -> String {
+        format!("change flows of bridge {}", self.bridge)
     }
 
     fn vsctl_failure(&self, action: &str, trouble: &Trouble) -> Failure {
@@ -318,9 +348,19 @@ impl Tools for Commands {
     }
 
     fn bundle(&self, lines: &str) -> Result<(), Failure> {
-        let action = format!("change flows of bridge {}", self.bridge);
+        let action = self.bundle_action();
         let seconds = PATIENCE + lines.lines().count() / 1000;
         self.ofctl(&action, seconds, &["--bundle", "add-flows", &self.bridge, "-"], lines, &mut |_| {})
+    }
+
+    fn ready(&self, lines: &str) -> Result<Box<dyn Ready>, Failure> {
+        // Its time runs from now, while the one before may still be at work.
+        let seconds = 2 * (PATIENCE + lines.lines().count() / 1000);
+        let mut command = self.ofctl_command(seconds, &["--bundle", "add-flows", &self.bridge, "-"]);
+        match Running::start(&mut command, lines.as_bytes(), &mut |_| {}) {
+            Ok(running) => Ok(Box::new(Bundle { tools: self.clone(), seconds, running })),
+            Err(trouble) => Err(self.ofctl_failure(&self.bundle_action(), seconds, &trouble)),
+        }
     }
 
     fn dump(&self, line: &mut dyn FnMut(&str)) -> Result<(), Failure> {
@@ -356,6 +396,25 @@ impl Tools for Commands {
             rustix::io::ioctl_fionbio(output, true).map_err(|e| start(e.into()))?;
         }
         Ok(Box::new(monitor))
+    }
+}
+
+/// `ovs-ofctl --bundle add-flows`, which sends nothing before it has read everything.
+#[derive(Debug)]
+struct Bundle {
+    tools: Commands,
+    seconds: usize,
+    running: Running,
+}
+
+impl Ready for Bundle {
+    fn go(&mut self) {
+        self.running.release();
+    }
+
+    fn finish(self: Box<Self>) -> Result<(), Failure> {
+        let result = self.running.finish(&mut |_| {});
+        self.tools.ofctl_result(&self.tools.bundle_action(), self.seconds, result)
     }
 }
 

@@ -55,6 +55,7 @@ impl Switch {
                 Piece::Strays(_) => {} // The comparison finds them again.
             }
         }
+        self.dirty.extend(self.flying.take().into_iter().flat_map(super::write::Flying::into_units));
         self.comparing = None;
         self.away(failure.error, out);
     }

@@ -129,6 +129,8 @@ pub struct Switch {
     dirty: BTreeSet<Unit>,
     /// What goes out before that.
     pieces: Vec<Piece>,
+    /// The bundle that ovs-vswitchd is at work on, if that is not waited for.
+    flying: Option<write::Flying>,
     /// Lines in a bundle, at most.
     bundle_lines: usize,
     /// Bundles refused since all was well.
@@ -206,6 +208,7 @@ impl Switch {
             // What is there whatever is configured.
             dirty: BTreeSet::from([Unit::Base]),
             pieces: Vec::new(),
+            flying: None,
             bundle_lines: write::LINES,
             refused: 0,
             installed: Installed::default(),
@@ -235,7 +238,7 @@ impl Switch {
         if !self.is_up() {
             return false;
         }
-        let work = !self.dirty.is_empty() || !self.pieces.is_empty();
+        let work = !self.dirty.is_empty() || !self.pieces.is_empty() || self.flying.is_some();
         work || self.ports_due || self.comparing.is_some() || !self.untold.is_empty()
     }
 
@@ -312,6 +315,9 @@ impl Dataplane for Switch {
             self.inspect(now, out);
         }
         if self.is_up() && self.compare_at <= now {
+            self.land(now, out);
+        }
+        if self.is_up() && self.compare_at <= now {
             self.compare(now, out);
         }
         if self.is_up() {
@@ -337,18 +343,20 @@ impl Dataplane for Switch {
     fn status(&self) -> Status {
         let blocked: usize = self.blocked.values().sum();
         let failing: usize = self.failing.values().map(|refused| refused.without.len().max(1)).sum();
+        let flying = self.flying.as_ref().map_or(0, write::Flying::len);
         Status {
             backend: "ovs",
             in_sync: self.is_up()
                 && self.setup.is_none()
                 && self.dirty.is_empty()
                 && self.pieces.is_empty()
+                && self.flying.is_none()
                 && self.failing.is_empty()
                 && blocked == 0
                 && self.compare_at != Time::ZERO
                 && self.last_resync.is_some(),
             // While units wait, each is taken for one flow.
-            desired: self.installed.len() + blocked + failing + self.dirty.len(),
+            desired: self.installed.len() + blocked + failing + self.dirty.len() + flying,
             installed: self.installed.len(),
             failing: failing + blocked,
             repairs: self.repairs,

@@ -1,12 +1,15 @@
 //! Writing: dirty units become one bundle, which goes in as a whole or not at all; one that is refused is cut in
 //! halves until what is wrong with it stands alone, waits, and is tried again.
 
+use std::collections::HashSet;
+
+use foldhash::fast::RandomState;
 use types::Time;
 
 use super::super::flow::{Flow, FlowId};
 use super::super::installed::{Packed, Stands};
 use super::super::pipeline::Unit;
-use super::super::tools::{Cause, Failure};
+use super::super::tools::{Cause, Failure, Ready};
 use super::{Piece, RETRY_MAX, RETRY_MIN, Switch, backoff};
 use crate::backend::{Error, ErrorKind};
 use crate::reconciler::{Event, Output};
@@ -20,12 +23,16 @@ const OCTETS: usize = 16 * 1024 * 1024;
 /// So many bundles may be refused while the culprits are sought; after that, what is left waits as a whole.
 const REFUSALS: u32 = 512;
 
+/// A bundle of this part of the lines it could have is worth being applied while the next one is made.
+const LARGE: usize = 20;
+
 /// Lines of a unit that are tried one by one, should it be refused.
 const PROBES: usize = 256;
 /// Characters of a refused line that an operator is shown.
 const SHOWN: usize = 300;
 
 /// What a unit comes to, and which of the bundle's lines are its.
+#[derive(Debug)]
 struct Planned {
     unit: Unit,
     /// Its flows, once the bundle is in.
@@ -37,7 +44,7 @@ struct Planned {
 }
 
 /// What goes out at once. Flows go before others come: one may take the other's place.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Bundle {
     units: Vec<Planned>,
     deletes: String,
@@ -54,6 +61,13 @@ impl Bundle {
     const fn is_full(&self, lines: usize) -> bool {
         let octets = self.deletes.len() + self.adds.len();
         self.lines() >= lines || octets >= OCTETS || self.units.len() >= UNITS
+    }
+
+    /// May the next bundle be made before it is known what became of this one? So it is for many units that have
+    /// nothing to do with one another.
+    fn may_fly(&self, lines: usize) -> bool {
+        let alone = |unit: &Unit| matches!(unit, Unit::Mac(..) | Unit::Neighbour(..) | Unit::Prefix(..));
+        self.lines() > lines / LARGE && self.units.iter().all(|planned| alone(&planned.unit))
     }
 
     fn text(&mut self) -> String {
@@ -73,9 +87,37 @@ impl Bundle {
     }
 }
 
+/// A bundle that ovs-vswitchd is at work on.
+#[derive(Debug)]
+pub(super) struct Flying {
+    bundle: Bundle,
+    text: String,
+    units: HashSet<Unit, RandomState>,
+    ready: Box<dyn Ready>,
+}
+
+impl Flying {
+    /// How many units it has.
+    pub(super) fn len(&self) -> usize {
+        self.bundle.units.len()
+    }
+
+    /// Its units, to be looked at anew: whether it went in is not known.
+    pub(super) fn into_units(self) -> impl Iterator<Item = Unit> {
+        self.units.into_iter()
+    }
+}
+
 impl Switch {
-    /// Sends out one bundle, if there is anything to do.
+    /// Sends out one bundle, if there is anything to do. A large one is not waited for: the next one is made, and read
+    /// by the tool, while ovs-vswitchd applies it.
     pub(super) fn write(&mut self, now: Time, out: &mut Vec<Output>) {
+        if !self.pieces.is_empty() {
+            self.land(now, out);
+            if !self.is_up() {
+                return;
+            }
+        }
         match self.pieces.pop() {
             Some(Piece::Strays(lines)) => self.write_strays(lines, now, out),
             Some(Piece::Units(units)) => {
@@ -92,9 +134,18 @@ impl Switch {
                 while !bundle.is_full(self.bundle_lines)
                     && let Some(unit) = self.dirty.pop_first()
                 {
+                    if self.flying.as_ref().is_some_and(|flying| flying.units.contains(&unit)) {
+                        // It changed again: what stands is known once that bundle is in.
+                        self.dirty.insert(unit);
+                        break;
+                    }
                     self.plan(unit, &mut bundle);
                 }
-                self.send(bundle, now, out);
+                if bundle.may_fly(self.bundle_lines) {
+                    self.launch(bundle, now, out);
+                } else if self.landed(&bundle, now, out) {
+                    self.send(bundle, now, out);
+                }
                 if self.dirty.is_empty() {
                     self.tell_conflicts(out);
                 }
@@ -196,6 +247,42 @@ impl Switch {
         self.installed.set(unit, flows);
     }
 
+    /// Waits for the bundle that is on its way, if there is one.
+    pub(super) fn land(&mut self, now: Time, out: &mut Vec<Output>) {
+        let Some(flying) = self.flying.take() else { return };
+        match flying.ready.finish() {
+            Ok(()) => self.commit(flying.bundle),
+            Err(failure) => self.refused(flying.bundle, &flying.text, failure, now, out),
+        }
+    }
+
+    /// The same, with another bundle at hand: true if that one may go next. If not, its units come again.
+    fn landed(&mut self, next: &Bundle, now: Time, out: &mut Vec<Output>) -> bool {
+        self.land(now, out);
+        let clear = self.is_up() && self.pieces.is_empty();
+        if !clear {
+            self.dirty.extend(next.units.iter().map(|planned| planned.unit.clone()));
+        }
+        clear
+    }
+
+    /// Has the tool read a bundle while the one before is being applied, and lets it go after that.
+    fn launch(&mut self, mut bundle: Bundle, now: Time, out: &mut Vec<Output>) {
+        let text = bundle.text();
+        let ready = self.tools.ready(&text);
+        if !self.landed(&bundle, now, out) {
+            return;
+        }
+        match ready {
+            Ok(mut ready) => {
+                ready.go();
+                let units = bundle.units.iter().map(|planned| planned.unit.clone()).collect();
+                self.flying = Some(Flying { bundle, text, units, ready });
+            }
+            Err(failure) => self.refused(bundle, &text, failure, now, out),
+        }
+    }
+
     fn send(&mut self, mut bundle: Bundle, now: Time, out: &mut Vec<Output>) {
         if bundle.units.is_empty() {
             return;
@@ -206,6 +293,11 @@ impl Switch {
                 return self.refused(bundle, &text, failure, now, out);
             }
         }
+        self.commit(bundle);
+    }
+
+    /// A bundle is in.
+    fn commit(&mut self, bundle: Bundle) {
         for planned in bundle.units {
             if self.failing.get(&planned.unit).is_some_and(|refused| refused.without.is_empty()) {
                 self.failing.remove(&planned.unit);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::backend::{Error, ErrorKind};
 use crate::ovs::flow::{Flow, OURS, is_ours, parse_dump_line};
-use crate::ovs::tools::{Cause, Failure, Monitor, News, Tools};
+use crate::ovs::tools::{Cause, Failure, Monitor, News, Ready, Tools};
 
 /// An Open vSwitch of paper.
 #[derive(Debug, Default)]
@@ -175,6 +175,10 @@ impl Tools for Paper {
         Ok(())
     }
 
+    fn ready(&self, lines: &str) -> Result<Box<dyn Ready>, Failure> {
+        Ok(Box::new(Waiting { paper: self.clone(), lines: lines.to_owned(), result: None }))
+    }
+
     fn dump(&self, line: &mut dyn FnMut(&str)) -> Result<(), Failure> {
         self.world().commands += 1;
         if !self.world().vswitchd || !self.world().bridge {
@@ -199,6 +203,24 @@ impl Tools for Paper {
     fn monitor(&self) -> Result<Box<dyn Monitor>, Failure> {
         self.world().ended = false;
         Ok(Box::new(self.clone()))
+    }
+}
+
+/// A bundle that waits for its word; then it is in, whether or not anybody waits for it.
+#[derive(Debug)]
+struct Waiting {
+    paper: Paper,
+    lines: String,
+    result: Option<Result<(), Failure>>,
+}
+
+impl Ready for Waiting {
+    fn go(&mut self) {
+        self.result = Some(self.paper.bundle(&self.lines));
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<(), Failure> {
+        self.result.take().expect("it was told to go")
     }
 }
 
