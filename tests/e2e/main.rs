@@ -14,6 +14,7 @@ mod gobgp;
 mod lab;
 mod mobility;
 mod moving;
+mod ovs_badinput;
 mod ovs_l2;
 mod ovs_l3;
 mod ovs_plumbing;
