@@ -103,8 +103,12 @@ impl Pipeline {
                    move:NXM_NX_REG7[]->NXM_OF_ARP_SPA[],set_field:2->arp_op,\
                    move:NXM_NX_REG5[]->NXM_NX_REG6[],set_field:0->reg5,goto_table:60";
         out.push(fixed(table::REPLY, 100, "arp,arp_op=1", arp));
+        // The kernel's datapath cannot write ND's flags and the option's type, and ovs-vswitchd refuses to set them
+        // there. Moved into them it takes them, and writes them itself: a packet whose addresses are exchanged is
+        // its own work in any case.
         let nd = "move:NXM_NX_IPV6_SRC[]->NXM_NX_IPV6_DST[],move:NXM_NX_ND_TARGET[]->NXM_NX_IPV6_SRC[],\
-                  set_field:136->icmpv6_type,set_field:2->nd_options_type,goto_table:26";
+                  set_field:136->icmpv6_type,move:NXM_NX_REG7[]->ERICOXM_OF_ICMPV6_ND_RESERVED[],\
+                  set_field:0x2->reg7,move:NXM_NX_REG7[0..7]->ERICOXM_OF_ICMPV6_ND_OPTIONS_TYPE[],goto_table:26";
         out.push(fixed(table::REPLY, 100, "icmp6,icmp_type=135,icmp_code=0", nd));
         // The option can be written only where the packet is known to be an advertisement.
         let nd = "move:NXM_OF_ETH_SRC[]->NXM_NX_ND_TLL[],move:NXM_NX_REG5[]->NXM_NX_REG6[],\
@@ -353,11 +357,11 @@ pub(super) fn to_client(actions: &mut String, seat: Seat) {
 }
 
 /// Sends a question back with this MAC as the answer: what differs from one to the other. The rest is in the table
-/// of replies.
+/// of replies, which takes the flags of an ND answer from register 7.
 pub(super) fn reply(actions: &mut String, mac: MacAddr, flags: Option<u32>) {
     actions.text("move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[],set_field:").mac(mac).text("->eth_src,");
     if let Some(flags) = flags {
-        actions.text("set_field:").number(flags).text("->nd_reserved,");
+        actions.text("set_field:").hex(flags).text("->reg7,");
     }
     actions.text("goto_table:25");
 }

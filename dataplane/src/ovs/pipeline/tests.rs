@@ -235,7 +235,7 @@ fn a_routed_client() {
     bench.shows(&Unit::Vrf(vni(10)), "
             0 300 tun_id=0xa,in_port=100,vlan_tci=0x0000/0x1fff,dl_dst=02:e5:c0:00:02:01 => set_field:0xa->reg2,set_field:0x1->reg1,goto_table:40
             22 100 arp,reg2=0xa,arp_op=1 => move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[],set_field:00:00:5e:00:01:01->eth_src,goto_table:25
-            22 100 icmp6,reg2=0xa,icmp_type=135,icmp_code=0 => move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[],set_field:00:00:5e:00:01:01->eth_src,set_field:3758096384->nd_reserved,goto_table:25
+            22 100 icmp6,reg2=0xa,icmp_type=135,icmp_code=0 => move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[],set_field:00:00:5e:00:01:01->eth_src,set_field:0xe0000000->reg7,goto_table:25
         ");
     bench.shows(&Unit::Prefix(vni(10), net("10.1.0.1/32")), "
             40 132 ip,reg2=0xa,nw_dst=10.1.0.1 => dec_ttl,set_field:00:00:5e:00:01:01->eth_src,set_field:02:00:00:00:00:01->eth_dst,set_field:0x50000->reg6,goto_table:60
@@ -281,7 +281,7 @@ fn a_neighbour_is_answered_for_unless_suppression_is_off() {
             22 100 arp,reg0=0xa,dl_dst=ff:ff:ff:ff:ff:ff,arp_tpa=10.0.0.9,arp_op=1 => move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[],set_field:02:00:00:00:00:09->eth_src,goto_table:25
         ");
     bench.shows(&Unit::Neighbour(vni(10), ip("2001:db8::9")), "
-            22 100 icmp6,reg0=0xa,dl_dst=33:33:00:00:00:00/ff:ff:00:00:00:00,icmp_type=135,icmp_code=0,nd_target=2001:db8::9 => move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[],set_field:02:00:00:00:00:09->eth_src,set_field:3758096384->nd_reserved,goto_table:25
+            22 100 icmp6,reg0=0xa,dl_dst=33:33:00:00:00:00/ff:ff:00:00:00:00,icmp_type=135,icmp_code=0,nd_target=2001:db8::9 => move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[],set_field:02:00:00:00:00:09->eth_src,set_field:0xe0000000->reg7,goto_table:25
         ");
     bench.touched.clear();
     bench.change(&[Change::PutVni(L2Vni { arp_suppression: false, ..l2vni(10) })]);
