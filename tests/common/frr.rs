@@ -15,6 +15,11 @@ pub(crate) struct Frr {
 impl Frr {
     /// Starts both with the given configuration of bgpd.
     pub(crate) fn start(node: &Node, config: &str) -> Result<Self> {
+        Self::start_with(node, "", config)
+    }
+
+    /// The same, with lines for zebra.
+    pub(crate) fn start_with(node: &Node, zebra: &str, config: &str) -> Result<Self> {
         ensure(std::path::Path::new(DIR).join("bgpd").is_file(), || {
             "FRR is not installed (Debian package frr)".to_owned()
         })?;
@@ -22,7 +27,7 @@ impl Frr {
             Error::new("FRR changes its user: run the tests as root, not in a user namespace")
         })?;
         node.sh("install -d -m 755 -o frr -g frr /run/frr")?;
-        node.write("/run/frr/zebra.conf", "hostname zebra\n")?;
+        node.write("/run/frr/zebra.conf", &format!("hostname zebra\n{zebra}"))?;
         node.write("/run/frr/bgpd.conf", config)?;
         let frr = Self { node: node.clone() };
         for daemon in ["zebra", "bgpd"] {

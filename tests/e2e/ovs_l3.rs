@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::common::border::{Border, INTERNET, INTERNET6};
 use crate::common::frames::{inject, mac, ping4};
+use crate::common::frr::Frr;
 use crate::common::ovs::{CONTROLLER, Client, GATEWAY_MAC, L3, Site, only, router_mac, tcp};
-use crate::common::{Node, PATIENCE, Result, ensure, routes, same};
+use crate::common::{Node, PATIENCE, Result, ensure, routes, same, wait_session};
 
 /// The TTL of an answer.
 fn ttl(from: &Node, to: &str) -> Result<u8> {
@@ -149,6 +150,69 @@ fn the_default_route_of_a_border_with_gobgpd() -> Result<()> {
         ensure(nodes[0].ping(INTERNET).is_err(), || "still answers".to_owned())
     })?;
     site.reach(&nodes[0], INTERNET6)
+}
+
+/// FRR as the border: it learns the clients' prefixes into its kernel, and announces where it can get to. It has no VRF
+/// (many kernels in which tests run know none): its VNI is that of the main table.
+#[test]
+fn routes_of_a_border_with_frr() -> Result<()> {
+    let site = Site::idle(1)?;
+    let border = site.lab.host("f")?.underlay(&site.spine, &["10.0.0.2/24"])?;
+    border.sh(&format!(
+        "echo 1 > /proc/sys/net/ipv4/ip_forward
+         ip link add br{L3} type bridge; ip link set br{L3} address 02:b0:00:00:00:02 addrgenmode none up
+         ip link add vxlan{L3} type vxlan id {L3} local 10.0.0.2 dstport 4789 nolearning
+         ip link set vxlan{L3} master br{L3} addrgenmode none up
+         ip link add out type veth peer name beyond; ip link set out up; ip link set beyond up
+         ip addr add {INTERNET}/24 dev out; ip addr add 203.0.113.1/32 dev out"
+    ))?;
+    let config = crate::common::ovs::config(1).neighbor("10.0.0.2", "65002", "hold-time = 9");
+    site.start(1, &config)?;
+    let frr = Frr::start_with(
+        &border,
+        &format!("vni {L3}\n"),
+        &format!(
+            "router bgp 65002
+ bgp router-id 10.0.0.2
+ no bgp ebgp-requires-policy
+ no bgp default ipv4-unicast
+ neighbor 10.0.0.1 remote-as 65001
+ neighbor 10.0.0.1 timers 3 9
+ neighbor 10.0.0.1 timers connect 1
+ address-family ipv4 unicast
+  network 198.51.100.0/24
+ exit-address-family
+ address-family l2vpn evpn
+  neighbor 10.0.0.1 activate
+  advertise-all-vni
+  advertise ipv4 unicast
+  default-originate ipv4
+  route-target both 65000:{L3}
+ exit-address-family
+"
+        ),
+    )?;
+    wait_session(&site.lab, site.host(1), "10.0.0.2", "established")?;
+    let nodes = [
+        site.attach(1, &Client::l3("flat", L3, 1))?,
+        site.attach(1, &Client::l3("vlan", L3, 2).vlan("t1", 200, 5))?,
+    ];
+    site.lab.wait("the clients in FRR's kernel", PATIENCE, || {
+        let routes = border.run(&["ip", "route", "show", "proto", "bgp"])?;
+        let all = routes.contains("10.1.0.1 ") && routes.contains("10.1.0.2 ");
+        ensure(all, || format!("{routes}\n{:?}", frr.json("bgpd", "show bgp l2vpn evpn json")))
+    })?;
+    for node in &nodes {
+        site.reach(node, INTERNET)?;
+        // By the default route.
+        site.reach(node, "203.0.113.1")?;
+        tcp(&site.lab, node, &border, INTERNET)?;
+    }
+    site.forget(1, &Client::l3("flat", L3, 1))?;
+    site.lab.wait("one of them left", PATIENCE, || {
+        let routes = border.run(&["ip", "route", "show", "proto", "bgp"])?;
+        ensure(!routes.contains("10.1.0.1 ") && routes.contains("10.1.0.2 "), || routes)
+    })
 }
 
 /// The border's [`INTERNET`] block is wide: which of its addresses were seen where.
