@@ -177,8 +177,8 @@ fn a_client_cannot_pretend_to_be_another() {
         let ns = "icmp6,icmpv6_type=135,icmpv6_code=0";
         for own in [
             "ip,nw_src=10.0.0.1".to_owned(),
-            "ipv6,ipv6_src=2001:db8::1".to_owned(),
-            "ipv6,ipv6_src=fe80::1".to_owned(),
+            "tcp6,ipv6_src=2001:db8::1".to_owned(),
+            "tcp6,ipv6_src=fe80::1".to_owned(),
             "udp,nw_src=0.0.0.0,nw_dst=255.255.255.255,udp_src=68,udp_dst=67".to_owned(),
             format!("arp,arp_op=1,arp_spa=10.0.0.1,arp_tpa=10.0.0.77,{sha}"),
             format!("arp,arp_op=2,arp_spa=10.0.0.1,arp_tpa=10.0.0.77,{sha}"),
@@ -194,16 +194,23 @@ fn a_client_cannot_pretend_to_be_another() {
         }
         for other in [
             "ip,nw_src=10.0.0.2".to_owned(),
-            "ipv6,ipv6_src=2001:db8::2".to_owned(),
+            "tcp6,ipv6_src=2001:db8::2".to_owned(),
             "udp,nw_src=0.0.0.0,udp_src=1000,udp_dst=67".to_owned(),
             format!("arp,arp_op=1,arp_spa=10.0.0.2,arp_tpa=10.0.0.77,{sha}"),
             "arp,arp_op=2,arp_spa=10.0.0.1,arp_tpa=10.0.0.77,arp_sha=02:00:00:00:00:66".to_owned(),
             format!("arp,arp_op=2,arp_spa=0.0.0.0,arp_tpa=10.0.0.77,{sha}"),
+            // Whether the address of somebody else is free: he may be about to ask the same.
+            format!("arp,arp_op=1,arp_spa=0.0.0.0,arp_tpa=10.0.0.77,{sha}"),
+            format!("{ns},ipv6_src=::,nd_target=2001:db8::77"),
             format!("{ns},ipv6_src=2001:db8::1,nd_target=2001:db8::77,nd_sll=02:00:00:00:00:66"),
             format!("{na},ipv6_src=2001:db8::1,nd_target=2001:db8::1,nd_tll=02:00:00:00:00:66"),
             format!("{na},ipv6_src=fe80::1,nd_target=2001:db8::2,{tll}"),
             "icmp6,icmpv6_type=134,ipv6_src=fe80::1".to_owned(),
             "icmp6,icmpv6_type=137,ipv6_src=fe80::1".to_owned(),
+            // Options that make no sense; the rest of the headers is in the next fragment.
+            format!("{ns},ipv6_src=fe80::1,nd_target=::"),
+            "icmp6,icmpv6_type=0,ipv6_src=fe80::1,ip_frag=first".to_owned(),
+            "ipv6,nw_proto=0,ipv6_src=fe80::1".to_owned(),
             "dl_type=0x88b5".to_owned(),
         ] {
             dropped(&node, &format!("{FLAT},{far},{other}"));
@@ -220,11 +227,35 @@ fn a_client_cannot_pretend_to_be_another() {
         dropped(&node, &format!("{tagged},arp_sha=02:00:00:00:00:66"));
         dropped(&node, &format!("{TAGGED},{far},{na},nd_target=2001:db8::1,nd_tll=02:00:00:00:00:66"));
         dropped(&node, &format!("in_port=6,dl_vlan=100,dl_src=02:00:00:00:00:03,{far},ip"));
+        // What it says below a second tag, nobody has looked at.
+        dropped(&node, &format!("{TAGGED},{far},dl_type=0x8100"));
+        passes(&format!("{TRUSTING},{far},dl_type=0x8100"));
 
         // A routed client, from addresses that are not its own; and what is not IP.
         dropped(&node, &format!("{ROUTED},ip,nw_src=10.1.0.2,nw_dst=10.9.0.1"));
-        dropped(&node, &format!("{ROUTED},ipv6,ipv6_src=2001:db8:1::2,ipv6_dst=2001:db8:9::1"));
+        dropped(&node, &format!("{ROUTED},tcp6,ipv6_src=2001:db8:1::2,ipv6_dst=2001:db8:9::1"));
         dropped(&node, "in_port=7,dl_src=02:00:00:00:00:11,dl_dst=00:00:5e:00:01:01,dl_type=0x88b5");
+    });
+}
+
+/// The userspace datapath would open a tunnel packet on its way to any port.
+#[test]
+fn a_client_cannot_enter_other_vnis_by_a_tunnel_of_its_own() {
+    in_namespace("paths::a_client_cannot_enter_other_vnis_by_a_tunnel_of_its_own", || {
+        let node = node();
+        let to = |address: &str, port: u16| {
+            let udp = format!("udp,nw_dst={address},nw_ttl=64,udp_src=5000,udp_dst={port}");
+            [
+                format!("{TRUSTING},dl_dst=02:00:00:00:00:01,{udp},nw_src=10.0.0.3"),
+                format!("{FAR},dl_dst=02:00:00:00:00:01,{udp},nw_src=10.0.0.9"),
+            ]
+        };
+        for packet in to("192.0.2.1", 4789) {
+            dropped(&node, &packet);
+        }
+        for packet in to("192.0.2.1", 4790).iter().chain(&to("192.0.2.77", 4789)) {
+            goes(&node, packet, &["port 5"]);
+        }
     });
 }
 
@@ -252,7 +283,7 @@ fn questions_are_answered_and_nothing_else_is() {
         let flood = ["port 6 vlan 100", "port 6 vlan 200", "192.0.2.2 vni 11", "192.0.2.3 vni 10"];
         // Unknown, probe, announcement, answer.
         goes(&node, &arp(all, 1, "10.0.0.1", "10.0.0.77"), &flood);
-        goes(&node, &arp(all, 1, "0.0.0.0", "10.0.0.9"), &flood);
+        goes(&node, &arp(all, 1, "0.0.0.0", "10.0.0.1"), &flood);
         goes(&node, &arp(all, 1, "10.0.0.1", "10.0.0.1"), &flood);
         goes(&node, &arp(all, 2, "10.0.0.1", "10.0.0.9"), &flood);
         // Is it still there? It says so itself.
@@ -275,7 +306,7 @@ fn questions_are_answered_and_nothing_else_is() {
         let trace = node.trace(&nd("2001:db8::1", "2001:db8::fe"));
         assert!(trace.to_string().contains("nd_ext(nd_reserved=0xe0000000,nd_options_type=2)"), "{trace}");
         goes(&node, &nd("2001:db8::1", "2001:db8::77"), &flood);
-        goes(&node, &nd("::", "2001:db8::9"), &flood);
+        goes(&node, &nd("::", "2001:db8::1"), &flood);
 
         // The gateway of a VRF has every address, also those in its clients' prefixes.
         let arp = |spa: &str, tpa: &str| {
@@ -313,7 +344,7 @@ fn packets_are_routed_between_clients_and_tunnel() {
         goes_as(&node, &v4("10.1.0.2"), "port 7 vlan 300", local);
         let far = "dl_src=02:e5:c0:00:02:01,dl_dst=02:e5:c0:00:02:02,nw_ttl=63";
         goes_as(&node, &v4("10.9.0.1"), "192.0.2.2 vni 5000", far);
-        let six = format!("{ROUTED},ipv6,ipv6_src=2001:db8:1::1,ipv6_dst=2001:db8:9::1");
+        let six = format!("{ROUTED},tcp6,ipv6_src=2001:db8:1::1,ipv6_dst=2001:db8:9::1");
         goes_as(&node, &six, "192.0.2.2 vni 5000", far);
         // No way there, whatever the default route says; what no router passes on; nothing left to live.
         for nowhere in ["10.3.0.1", "10.1.0.1", "224.0.0.5", "255.255.255.255"] {

@@ -83,6 +83,7 @@ type Touch<'a> = &'a mut dyn FnMut(Unit);
 #[derive(Clone, Debug)]
 pub struct Pipeline {
     vtep: IpAddr,
+    vxlan_port: u16,
     gateway_mac: MacAddr,
     intent: Intent,
     tunnels: BTreeMap<Vni, Chunks<IpAddr>>,
@@ -98,6 +99,7 @@ impl Pipeline {
     pub fn new(config: &OvsConfig) -> Self {
         Self {
             vtep: config.vtep,
+            vxlan_port: config.vxlan_port,
             gateway_mac: config.gateway_mac,
             intent: Intent::new(),
             tunnels: BTreeMap::new(),

@@ -83,6 +83,19 @@ impl Pipeline {
             out.push(fixed(table::SPOOF_ND, 10, &format!("icmp6,icmp_type={kind}"), "drop"));
         }
 
+        // Headers that cannot be followed to their end, in this packet or for good, and ND whose options make no sense:
+        // a fragment may hide from us what the host puts together (RFC 7113 §2, §3), and hosts differ in what they make
+        // of an option that is there twice. All of that reads as zero.
+        for never in ["icmp6,icmp_type=0", "ipv6,nw_proto=0", "icmp6,icmp_type=135,icmp_code=0,nd_target=::"]
+        {
+            out.push(fixed(table::SPOOF_ND, 30, never, "drop"));
+        }
+        // A tag below the client's own: a host takes a frame with tag 0 for one without, and what is in it has not been
+        // looked at. The second is what Open vSwitch sees where its `vlan-limit` is not 1.
+        for tag in ["dl_type=0x8100", "dl_type=0x88a8", "vlan_tci=0x1000/0x1000"] {
+            out.push(fixed(table::SPOOF, 30, tag, "drop"));
+        }
+
         // Whoever asks from nowhere wants to know whether an address is free: only its owner may say so
         // (RFC 5227 §2.1.1, RFC 4862 §5.4).
         let probe = "arp,arp_spa=0.0.0.0,arp_op=1";
@@ -135,6 +148,16 @@ impl Pipeline {
         ] {
             out.push(fixed(table::ROUTE, 300, never, "drop"));
         }
+
+        // The userspace datapath takes every packet to a local VTEP out of its tunnel, whatever port it was about to
+        // leave by: a client that wraps up its own could enter any VNI. (With the kernel's it is one packet that
+        // nobody needs.)
+        let (protocol, destination) = match self.vtep {
+            IpAddr::V4(_) => ("udp", "nw_dst"),
+            IpAddr::V6(_) => ("udp6", "ipv6_dst"),
+        };
+        let inwards = format!("{protocol},{destination}={},tp_dst={}", self.vtep, self.vxlan_port);
+        out.push(fixed(table::DELIVER, 30, &inwards, "drop"));
 
         // Split horizon: what came from the tunnel never goes back into it, bridged or routed.
         out.push(fixed(table::ENCAP, 100, "reg1=0x1", "drop"));

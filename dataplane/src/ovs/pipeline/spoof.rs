@@ -33,12 +33,16 @@ pub(super) fn checks(client: &Client, seat: Seat, out: &mut Vec<Flow>) {
     sources.dedup();
 
     if l2 && sources.iter().any(|net| matches!(net, IpNet::V4(_))) {
-        allow.before_an_address();
+        // It does not have its address yet (RFC 2131 §4.1).
+        let dhcp = ",nw_src=0.0.0.0,tp_src=68,tp_dst=67";
+        allow.packet(table::SPOOF, 20, "udp", dhcp, table::QUESTION);
     }
     for net in &sources {
         allow.source(*net);
+        if l2 || matches!(net, IpNet::V6(_)) {
+            allow.probe(*net);
+        }
     }
-    allow.packet(table::SPOOF, 20, "icmp6", ",ipv6_src=::,icmp_type=135,icmp_code=0", table::SPOOF_ND);
     allow.solicitations();
 }
 
@@ -91,14 +95,24 @@ impl Allow<'_> {
         }
     }
 
-    /// A host that does not have its IPv4 address yet: DHCP (RFC 2131 §4.1), and the question whether an address is
-    /// free (RFC 5227 §2.1.1).
-    fn before_an_address(&mut self) {
-        let dhcp = ",nw_src=0.0.0.0,tp_src=68,tp_dst=67";
-        self.packet(table::SPOOF, 20, "udp", dhcp, table::QUESTION);
-        let sha = self.own("arp_sha");
-        let probe = format!(",arp_spa=0.0.0.0,arp_op=1{sha}");
-        self.packet(table::SPOOF, 20, "arp", &probe, table::QUESTION);
+    /// The question whether an address is free, which comes from no address (RFC 5227 §2.1.1, RFC 4862 §5.4.2). Of its
+    /// own alone: who hears it asked for an address that he is about to take may not take it.
+    fn probe(&mut self, net: IpNet) {
+        let mut probe = String::with_capacity(96);
+        match net {
+            IpNet::V4(_) => {
+                probe
+                    .text(",arp_spa=0.0.0.0")
+                    .field("arp_tpa", net)
+                    .text(",arp_op=1")
+                    .text(&self.own("arp_sha"));
+                self.packet(table::SPOOF, 20, "arp", &probe, table::QUESTION);
+            }
+            IpNet::V6(_) => {
+                probe.text(",ipv6_src=::,icmp_type=135,icmp_code=0").field("nd_target", net);
+                self.packet(table::SPOOF, 20, "icmp6", &probe, table::SPOOF_ND);
+            }
+        }
     }
 
     /// Packets from these addresses, and that it has them.

@@ -141,16 +141,17 @@ fn a_flat_client_with_addresses() {
     bench.shows(&Unit::Client("a".into()), "
             0 200 in_port=5,vlan_tci=0x0000/0x1fff => set_field:0x50000->reg5,set_field:0xa->reg0,set_field:0->in_port,goto_table:10
             10 20 udp,reg5=0x50000,dl_src=02:00:00:00:00:01,nw_src=0.0.0.0,tp_src=68,tp_dst=67 => goto_table:20
-            10 20 arp,reg5=0x50000,dl_src=02:00:00:00:00:01,arp_spa=0.0.0.0,arp_op=1,arp_sha=02:00:00:00:00:01 => goto_table:20
             10 20 ip,reg5=0x50000,dl_src=02:00:00:00:00:01,nw_src=10.0.0.1 => goto_table:20
             10 20 arp,reg5=0x50000,dl_src=02:00:00:00:00:01,arp_spa=10.0.0.1,arp_sha=02:00:00:00:00:01 => goto_table:20
+            10 20 arp,reg5=0x50000,dl_src=02:00:00:00:00:01,arp_spa=0.0.0.0,arp_tpa=10.0.0.1,arp_op=1,arp_sha=02:00:00:00:00:01 => goto_table:20
             10 20 ipv6,reg5=0x50000,dl_src=02:00:00:00:00:01,ipv6_src=2001:db8::1 => goto_table:11
             11 20 icmp6,reg5=0x50000,icmp_type=136,icmp_code=0,nd_target=2001:db8::1,nd_tll=02:00:00:00:00:01 => goto_table:20
             11 20 icmp6,reg5=0x50000,icmp_type=136,icmp_code=0,nd_target=2001:db8::1,nd_tll=00:00:00:00:00:00 => goto_table:20
+            10 20 icmp6,reg5=0x50000,dl_src=02:00:00:00:00:01,ipv6_src=::,icmp_type=135,icmp_code=0,nd_target=2001:db8::1 => goto_table:11
             10 20 ipv6,reg5=0x50000,dl_src=02:00:00:00:00:01,ipv6_src=fe80::/10 => goto_table:11
             11 20 icmp6,reg5=0x50000,icmp_type=136,icmp_code=0,nd_target=fe80::/10,nd_tll=02:00:00:00:00:01 => goto_table:20
             11 20 icmp6,reg5=0x50000,icmp_type=136,icmp_code=0,nd_target=fe80::/10,nd_tll=00:00:00:00:00:00 => goto_table:20
-            10 20 icmp6,reg5=0x50000,dl_src=02:00:00:00:00:01,ipv6_src=::,icmp_type=135,icmp_code=0 => goto_table:11
+            10 20 icmp6,reg5=0x50000,dl_src=02:00:00:00:00:01,ipv6_src=::,icmp_type=135,icmp_code=0,nd_target=fe80::/10 => goto_table:11
             11 20 icmp6,reg5=0x50000,icmp_type=135,icmp_code=0,nd_sll=02:00:00:00:00:01 => goto_table:20
             11 20 icmp6,reg5=0x50000,icmp_type=135,icmp_code=0,nd_sll=00:00:00:00:00:00 => goto_table:20
             60 20 reg5=0x50000,reg6=0x50000 => drop
@@ -223,10 +224,11 @@ fn a_routed_client() {
             10 20 ipv6,reg5=0x50000,dl_src=02:00:00:00:00:01,ipv6_src=2001:db8:1::/64 => goto_table:11
             11 20 icmp6,reg5=0x50000,icmp_type=136,icmp_code=0,nd_target=2001:db8:1::/64,nd_tll=02:00:00:00:00:01 => goto_table:20
             11 20 icmp6,reg5=0x50000,icmp_type=136,icmp_code=0,nd_target=2001:db8:1::/64,nd_tll=00:00:00:00:00:00 => goto_table:20
+            10 20 icmp6,reg5=0x50000,dl_src=02:00:00:00:00:01,ipv6_src=::,icmp_type=135,icmp_code=0,nd_target=2001:db8:1::/64 => goto_table:11
             10 20 ipv6,reg5=0x50000,dl_src=02:00:00:00:00:01,ipv6_src=fe80::/10 => goto_table:11
             11 20 icmp6,reg5=0x50000,icmp_type=136,icmp_code=0,nd_target=fe80::/10,nd_tll=02:00:00:00:00:01 => goto_table:20
             11 20 icmp6,reg5=0x50000,icmp_type=136,icmp_code=0,nd_target=fe80::/10,nd_tll=00:00:00:00:00:00 => goto_table:20
-            10 20 icmp6,reg5=0x50000,dl_src=02:00:00:00:00:01,ipv6_src=::,icmp_type=135,icmp_code=0 => goto_table:11
+            10 20 icmp6,reg5=0x50000,dl_src=02:00:00:00:00:01,ipv6_src=::,icmp_type=135,icmp_code=0,nd_target=fe80::/10 => goto_table:11
             11 20 icmp6,reg5=0x50000,icmp_type=135,icmp_code=0,nd_sll=02:00:00:00:00:01 => goto_table:20
             11 20 icmp6,reg5=0x50000,icmp_type=135,icmp_code=0,nd_sll=00:00:00:00:00:00 => goto_table:20
             60 20 reg5=0x50000,reg6=0x50000 => drop
