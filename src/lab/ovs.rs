@@ -121,7 +121,7 @@ impl Lab {
     ) -> Result<()> {
         self.plug_endpoint(host, endpoint, mac, addresses)?;
         // The tunnel's headers have to fit in, too: Open vSwitch does not fragment.
-        endpoint.sh("ethtool -K eth0 tx off; ip link set eth0 mtu 1450")?;
+        endpoint.sh("ethtool -K eth0 tx off; ip link set eth0 mtu 1430")?;
         let (ovs, name) = (host.ovs(), endpoint.name());
         match plug {
             Plug::Port(ofport) => ovs.add_port(BRIDGE, name, Some(ofport)),

@@ -332,3 +332,72 @@ fn a_client_moves_from_host_to_host() -> Result<()> {
     }
     Ok(())
 }
+
+/// Ports by name, and files that change: another VNI, another VLAN, another service.
+#[test]
+fn a_file_that_changes_takes_effect() -> Result<()> {
+    let site = Site::new(1)?;
+    let (a, b) = (Client::l2("a", L2, 1), Client::l2("b", L2, 2).vlan("t1", 200, 5));
+    let (node_a, node_b) = (site.plug(1, &a)?, site.plug(1, &b)?);
+    let by_name = |client: &Client, port: &str| {
+        client.json().replace(&format!("\"ofport\":{}", client.ofport), &format!("\"interface\":\"{port}\""))
+    };
+    site.text(1, "a.json", &by_name(&a, "a"))?;
+    site.text(1, "b.json", &by_name(&b, "t1"))?;
+    site.all_reach(&[(&a, &node_a), (&b, &node_b)])?;
+    let apart = |what: &str| {
+        site.lab.wait(what, PATIENCE, || ensure(node_a.ping("10.9.0.2").is_err(), || "an answer".to_owned()))
+    };
+    site.file(1, &Client::l2("b", 200, 2).vlan("t1", 200, 5))?;
+    apart("in another VNI")?;
+    site.file(1, &b)?;
+    site.reach(&node_a, "10.9.0.2")?;
+    site.file(1, &Client::l2("b", L2, 2).vlan("t1", 200, 6))?;
+    apart("in another VLAN")?;
+    site.file(1, &b)?;
+    site.reach(&node_b, "10.9.0.1")?;
+    // Both become routed: the same addresses by another file.
+    let routed = |client: &Client, ip: &str| {
+        let text = client.json().replace("\"l2\"", "\"l3\"").replace("\"ip\":", "\"routes\":");
+        text.replace(&format!("\"{ip}\""), &format!("\"{ip}/32\""))
+    };
+    site.text(1, "a.json", &routed(&a, "10.9.0.1"))?;
+    site.text(1, "b.json", &routed(&b, "10.9.0.2"))?;
+    site.lab.wait("routed, not bridged", PATIENCE, || {
+        let said = node_a.run(&["ping", "-n", "-c", "1", "-W", "2", "10.9.0.2"])?;
+        ensure(said.contains("ttl=63"), || said)
+    })
+}
+
+/// Tunnels between IPv6 addresses.
+#[test]
+fn over_an_ipv6_underlay() -> Result<()> {
+    let lab = crate::common::lab()?;
+    let spine = lab.switch("spine")?;
+    let mut hosts = Vec::new();
+    for (own, other) in [(1, 2), (2, 1)] {
+        let host = lab.host(&format!("h{own}"))?.underlay_ovs(&spine, &[&format!("fd00::{own}/64")])?;
+        host.sh(&format!("mkdir {}", crate::common::ovs::CLIENTS))?;
+        let config = Config::ovs(65000 + own, &format!("10.0.0.{own}")).toml();
+        let config = config.replace(&format!("vtep = \"10.0.0.{own}\""), &format!("vtep = \"fd00::{own}\""));
+        let config = config.replace("[bgp]", "[bgp]\nlisten = [\"[::]:179\"]");
+        let peer = Config::default().neighbor(&format!("fd00::{other}"), &format!("{}", 65000 + other), "");
+        host.evpnd(&[config, peer.toml()].concat())?;
+        hosts.push(host);
+    }
+    let site = Site { controller: hosts[0].clone(), lab, spine, hosts };
+    for (own, other) in [(1, 2), (2, 1)] {
+        site.bridged(own)?;
+        wait_session(&site.lab, site.host(own), &format!("fd00::{other}"), "established")?;
+        site.host(own).ovs().warm(&[&format!("fd00::{other}")])?;
+    }
+    let clients = [Client::l2("a", L2, 1), Client::l2("b", L2, 2)];
+    let routed = [Client::l3("c", 5000, 3), Client::l3("d", 5000, 4)];
+    let wire = site.host(1).capture("eth0", "ip6")?;
+    let nodes = [site.attach(1, &clients[0])?, site.attach(2, &clients[1])?];
+    let routed_nodes = [site.attach(1, &routed[0])?, site.attach(2, &routed[1])?];
+    site.all_reach(&[(&clients[0], &nodes[0]), (&clients[1], &nodes[1])])?;
+    site.all_reach(&[(&routed[0], &routed_nodes[0]), (&routed[1], &routed_nodes[1])])?;
+    tcp(&site.lab, &nodes[0], &nodes[1], "10.9.0.2")?;
+    crate::common::ovs::sees(&site.lab, &wire, "vxlan.vni == 100 && icmp && ipv6.src == fd00::1")
+}
