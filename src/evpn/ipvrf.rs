@@ -4,7 +4,7 @@
 //! A prefix of a client that is up goes to it, whatever others announce; else it goes to the best of the routes taken,
 //! and to all that are as good. A prefix that a client has but nobody reaches is dropped rather than sent along a
 //! shorter one: packets for a host that is down do not circle through the default route. Not before it is known that it
-//! is down, though: after a restart what stands is right until the dataplane has looked.
+//! is down, though: after a restart it is taken to be where it was until the dataplane has looked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -259,7 +259,9 @@ impl IpVrf {
         let own = self.own.get(&prefix);
         let clients = own.into_iter().flat_map(|own| &own.clients).filter(|name| self.is_up(name));
         let mut hops: Vec<Hop> = clients.take(MAX_ECMP).cloned().map(Hop::Client).collect();
-        let known = own.map(|own| own.clients.iter().all(|name| self.state(name).is_some()));
+        let unknown = own.into_iter().flat_map(|own| &own.clients).filter(|name| self.state(name).is_none());
+        let unknown: Vec<Hop> = unknown.take(MAX_ECMP).cloned().map(Hop::Client).collect();
+        let here = own.is_some();
         let entry = self.prefixes.entry(prefix).or_default();
         if hops.is_empty() {
             let remote = |RemoteHop { vtep, vni, router_mac }| Hop::Remote { vtep, vni, router_mac };
@@ -267,8 +269,11 @@ impl IpVrf {
         }
         let old = entry.told;
         let before = Toward::of((old != NOTHING).then(|| &**self.hops.get(old)));
-        let dropped = known == Some(true) || known == Some(false) && before == Toward::Dropped;
-        let wanted = (dropped || !hops.is_empty()).then_some(hops);
+        if hops.is_empty() && before != Toward::Dropped {
+            // After a restart: said to be wanted, or what stands would be taken away before the dataplane has looked.
+            hops.extend(unknown);
+        }
+        let wanted = (here || !hops.is_empty()).then_some(hops);
         let after = Toward::of(wanted.as_deref());
         let new = wanted.as_ref().map_or(NOTHING, |hops| self.hops.acquire(hops.clone().into()));
         if old != NOTHING {

@@ -227,9 +227,10 @@ fn a_vrf_announces_the_prefixes_of_clients_that_are_up() {
     let b = with_rt(l3("b", 5000, 2, &["10.1.0.1/32"]), &["8:8"], &["8:8", "7:7"]);
     assert_eq!(node.set(vec![a.clone(), b.clone()]), []);
     assert_eq!(node.table.vrfs[&vni(5000)].router_mac, router(1));
-    assert_eq!(node.hops(5000, "10.1.0.1/32"), None, "what stands since before a restart may be right");
+    let hops = |names: &[&str]| Some(names.iter().map(|&name| Hop::Client(name.into())).collect::<Vec<_>>());
+    assert_eq!(node.hops(5000, "10.1.0.1/32"), hops(&["a", "b"]), "as before a restart");
     assert_eq!(node.down("b"), []);
-    assert_eq!(node.hops(5000, "10.1.0.1/32"), None, "not all is known");
+    assert_eq!(node.hops(5000, "10.1.0.1/32"), hops(&["a"]), "not all is known");
     assert_eq!(node.down("a"), []);
     assert_eq!(node.hops(5000, "10.1.0.1/32"), Some(vec![]), "dropped, not sent along a shorter one");
     let sent = node.up("a");
