@@ -127,8 +127,11 @@ fn a_bad_file_disturbs_nobody() -> Result<()> {
     let shown = wait_state(&pair.lab, &pair.h1, "xtra.json", "conflict")?;
     ensure(shown["problem"] == "vm.json has e1", || shown.to_string())?;
     write(&pair.h1, "later.json", &client("02:00:00:00:00:07", "10.9.0.7", "tap7"))?;
-    let shown = wait_state(&pair.lab, &pair.h1, "later.json", "waiting")?;
-    ensure(shown["problem"] == "there is no interface tap7 yet", || shown.to_string())?;
+    pair.lab.wait("it waits for its port", PATIENCE, || {
+        let shown = row(&pair.h1, "later.json")?;
+        let problem = "there is no interface tap7 yet";
+        ensure(shown["state"] == "waiting" && shown["problem"] == problem, || shown.to_string())
+    })?;
     pair.h1.sh(&format!(
         "dd if=/dev/zero of={DIR}/huge.json bs=1M count=0 seek=100 2>/dev/null; mkfifo {DIR}/fifo.json"
     ))?;

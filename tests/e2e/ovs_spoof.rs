@@ -73,16 +73,24 @@ fn not_heard(client: &Client) -> Result<()> {
         inject(&liar, &frames)?;
         only(&site.lab, capture, "icmp.ident == 0x600d", A_LIE)?;
     }
-    // What an honest stack needs though its address is none of the listed: probes, DHCP, link-local.
-    let probe = arp(BROADCAST, own, 1, (own, [0, 0, 0, 0].into()), ([0; 6], [10, 9, 0, 50].into()));
-    let detection = solicitation(BROADCAST, own, v6("::"), v6("fd00:9::50"), own);
+    // What an honest stack needs though it has none of its addresses yet: probes for those, link-local. Probes for
+    // others' would keep these from getting their own.
+    let probe = |ip: u8| {
+        let none = Ipv4Addr::UNSPECIFIED;
+        arp(BROADCAST, own, 1, (own, none), ([0; 6], Ipv4Addr::new(10, 9, 0, ip)))
+    };
+    let detection = |ip: &str| solicitation(BROADCAST, own, v6("::"), v6(ip), own);
     let local = ping6([2, 0, 0, 0, 0, 3], own, v6("fe80::ff:fe00:1"), v6("fe80::ff:fe00:3"), 0x600d);
-    inject(&liar, &[probe, detection, local])?;
+    inject(&liar, &[probe(66), detection("fd00:9::66"), probe(1), detection("fd00:9::1"), local])?;
     only(&site.lab, &captures[1], "icmpv6.echo.identifier == 0x600d", A_LIE)?;
-    for seen in ["arp.dst.proto_ipv4 == 10.9.0.50", "icmpv6.nd.ns.target_address == fd00:9::50"] {
-        sees(&site.lab, &captures[1], seen)?;
+    for seen in [
+        "arp.src.proto_ipv4 == 0.0.0.0 && arp.dst.proto_ipv4 == 10.9.0.1",
+        "icmpv6.nd.ns.target_address == fd00:9::1 && ipv6.src == ::",
+    ] {
+        only(&site.lab, &captures[1], seen, "arp.dst.proto_ipv4 == 10.9.0.66")?;
     }
-    Ok(())
+    let probed = captures[1].fields("icmpv6.nd.ns.target_address == fd00:9::66", &["frame.number"])?;
+    ensure(probed.is_empty(), || "another's address was probed for".to_owned())
 }
 
 #[test]

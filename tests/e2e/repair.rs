@@ -96,9 +96,12 @@ fn forwarding_goes_on_through_kill_9_and_restart() -> Result<()> {
         pair.h1.start()?;
         settled_beside(&pair)?;
     }
-    let (sent, lost) = stream.end()?;
+    pair.lab.wait("enough pings", PATIENCE, || {
+        let answered = stream.answered().len();
+        ensure(answered > 10, || format!("only {answered}"))
+    })?;
+    let (_, lost) = stream.end()?;
     same(&lost, &Vec::new())?;
-    ensure(sent > 10, || format!("only {sent} pings"))?;
     // Adopted, not built again: the same devices, the same rows.
     same(&links()?, &links_before)?;
     same(&sorted(pair.h1.fdb(&pair.h1.vxlan(VNI)?)?), &before)
