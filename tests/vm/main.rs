@@ -1,8 +1,8 @@
 //! What needs a kernel that not every machine has: run by `.ci/vm test` in a virtual machine with Debian's own, all in one
 //! boot. Elsewhere these tests fail, so `cargo test` leaves them out unless they are asked for.
 //!
-//! Tests of `tests/e2e` that are told about Open vSwitch's datapath by the environment come along, to be run with the
-//! kernel's, and one that tells something about the kernel rather than evpnd.
+//! Few and dense, for everything takes its time there. A file of `tests/e2e` can be named here, too: what is for Open vSwitch
+//! takes the datapath from the environment.
 #![forbid(unsafe_code)]
 
 #[path = "../common/mod.rs"]
@@ -10,7 +10,4 @@
 mod common;
 
 mod kernel;
-#[path = "../e2e/ovs_plumbing.rs"]
-mod ovs_plumbing;
-#[path = "../e2e/plumbing.rs"]
-mod plumbing;
+mod ovs;
