@@ -22,12 +22,14 @@ const WIDEST: i32 = 150;
 
 pub(super) fn draw(model: &Model, limits: Limits) -> Scene {
     let hosts = &model.hosts[..model.hosts.len().min(limits.cards)];
-    let lanes = model.overlays.len().min(limits.cards);
     // Where they cross there may be a chip: as many as there may be blocks, and some room between.
-    let lanes = lanes.min((limits.blocks.saturating_mul(6) / hosts.len().max(1)).max(1));
+    let most = limits.cards.min((limits.blocks.saturating_mul(6) / hosts.len().max(1)).max(1));
+    // A lane that none of the hosts shown takes part in would be an empty one.
+    let used: BTreeSet<usize> = hosts.iter().flat_map(|host| &host.members).map(|m| m.overlay).collect();
+    let lanes: Vec<usize> = used.into_iter().take(most).collect();
     let mut remarks = remarks(model);
-    if lanes < model.overlays.len() {
-        let rest = model.overlays.len() - lanes;
+    if lanes.len() < model.overlays.len() {
+        let rest = model.overlays.len() - lanes.len();
         remarks.insert(0, format!("and {}", count(rest, "more VNI", "more VNIs")));
     }
     if hosts.len() < model.hosts.len() {
@@ -42,7 +44,7 @@ pub(super) fn draw(model: &Model, limits: Limits) -> Scene {
     }
     let links = |(place, overlay): (usize, &Overlay)| Links {
         of: what(model, overlay),
-        to: (place < lanes).then(|| overlay_id(overlay)),
+        to: lanes.binary_search(&place).is_ok().then(|| overlay_id(overlay)),
         with: (overlay.members(model))
             .map(|(host, member)| format!("{} {}", host.vtep, chip(model, overlay, member).0))
             .collect(),
@@ -56,7 +58,7 @@ pub(super) fn draw(model: &Model, limits: Limits) -> Scene {
         links: model.overlays.iter().enumerate().take(MOST_ROWS).map(links).collect(),
         all_links: model.overlays.len(),
     }
-    .around(body(model, hosts, lanes))
+    .around(body(model, hosts, &lanes))
 }
 
 /// What is on a chip: the VLAN, and how much is there.
@@ -73,18 +75,18 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn new(model: &Model, hosts: &[Host], lanes: usize) -> Self {
+    fn new(model: &Model, hosts: &[Host], lanes: &[usize]) -> Self {
         let words = |overlay: &Overlay| {
             let (name, has) = label(model, overlay);
             Style::Head.width(&name).max(Style::Small.width(&has))
         };
-        let label = model.overlays[..lanes].iter().map(words).max().unwrap_or(0);
+        let label = lanes.iter().map(|place| words(&model.overlays[*place])).max().unwrap_or(0);
         let mut column = 0;
         for host in hosts {
             let name = host_words(host);
             let named = name.iter().map(|(style, text)| style.width(text).min(WIDEST)).max();
             column = column.max(named.unwrap_or(0));
-            for member in host.members.iter().filter(|m| m.overlay < lanes) {
+            for member in host.members.iter().filter(|m| lanes.binary_search(&m.overlay).is_ok()) {
                 let (vlan, has) = chip(model, &model.overlays[member.overlay], member);
                 column = column.max(Style::Head.width(&vlan).max(Style::Small.width(&has)) + 2 * PAD);
             }
@@ -121,16 +123,18 @@ struct Band<'m> {
 
 impl<'m> Band<'m> {
     /// All the bands of these hosts, each with at most so many lanes.
-    fn of(hosts: &'m [Host], lanes: usize, most: usize, sizes: &Sizes) -> Vec<Self> {
+    fn of(hosts: &'m [Host], lanes: &[usize], most: usize, sizes: &Sizes) -> Vec<Self> {
         let has = |lane: &usize| hosts.iter().any(|host| part(host, *lane).is_some());
-        let lanes: Vec<usize> = (0..lanes).filter(has).collect();
+        let lanes: Vec<usize> = lanes.iter().copied().filter(has).collect();
         let lines = |host: &Host| {
             let high =
                 |(style, text): (Style, String)| style.wrap(&text, sizes.column).len() as i32 * style.line();
             host_words(host).into_iter().map(high).sum::<i32>()
         };
         let head = hosts.iter().map(lines).max().unwrap_or(0) + 2 * PAD;
-        lanes.chunks(most.max(1)).map(|lanes| Self { hosts, lanes: lanes.to_vec(), head }).collect()
+        let band = |lanes: &[usize]| Self { hosts, lanes: lanes.to_vec(), head };
+        // Hosts without a lane are there all the same.
+        if lanes.is_empty() { vec![band(&[])] } else { lanes.chunks(most.max(1)).map(band).collect() }
     }
 
     fn height(&self) -> i32 {
@@ -212,15 +216,15 @@ fn draw_chip(model: &Model, overlay: &Overlay, member: &Member, tone: Tone, at: 
     scene.close();
 }
 
-fn body(model: &Model, hosts: &[Host], lanes: usize) -> Scene {
-    if lanes == 0 {
+fn body(model: &Model, hosts: &[Host], lanes: &[usize]) -> Scene {
+    if hosts.is_empty() {
         return nothing(EMPTY);
     }
     let sizes = Sizes::new(model, hosts, lanes);
     let mut best: Option<((i32, i32), Bands<'_>)> = None;
     // Hosts in several bands below each other; or, if all fit beside each other, VNIs in several bands beside each other.
-    let below = (1..=hosts.len()).map(|n| (hosts.len().div_ceil(hosts.len().div_ceil(n)), lanes));
-    let beside = (2..=8).map(|n| (hosts.len(), lanes.div_ceil(n)));
+    let below = (1..=hosts.len()).map(|n| (hosts.len().div_ceil(hosts.len().div_ceil(n)), lanes.len()));
+    let beside = (2..=8).map(|n| (hosts.len(), lanes.len().div_ceil(n)));
     for (hosts_each, lanes_each) in below.chain(beside) {
         let bands = hosts.chunks(hosts_each).map(|hosts| Band::of(hosts, lanes, lanes_each, &sizes));
         let bands =

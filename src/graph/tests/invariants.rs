@@ -200,6 +200,30 @@ proptest! {
     }
 }
 
+/// Lanes are cut with the hosts: one that no host shown takes part in is neither drawn nor referred to, but counted.
+#[test]
+fn a_vni_of_hosts_that_are_cut_is_counted() {
+    let seed = 578_301_446;
+    let made = Made { hosts: 10, vnis: 3, macs: 0, prefixes: 0, v6: false, seed, names: Vec::new() };
+    let model = made.model();
+    for view in View::ALL {
+        let drawn = scene(&model, view, Limits { rows: 1, blocks: 1, cards: 1 });
+        check(&drawn).unwrap_or_else(|e| panic!("{view:?}: {e}"));
+    }
+    let rows = [flood(1, "10.0.0.1", 0), flood(2, "10.0.0.2", 0), flood(0, "10.0.0.3", 0)];
+    let drawn =
+        scene(&model_with(&rows, &Facts::default()), View::Vlans, Limits { cards: 1, ..Limits::FULL });
+    check(&drawn).unwrap();
+    let says = |scene: &Scene, what: &str| {
+        scene.items.iter().any(|item| matches!(item, Item::Text { words, .. } if words == what))
+    };
+    assert!(says(&drawn, "and 1 more VNI") && says(&drawn, "and 2 more hosts"));
+    // Without a VNI, a host is drawn all the same.
+    let drawn = scene(&model_with(&rows[2..], &Facts::default()), View::Vlans, Limits::FULL);
+    check(&drawn).unwrap();
+    assert!(says(&drawn, "10.0.0.3"));
+}
+
 #[test]
 fn large_networks_stay_readable_and_small() {
     let many = Made { hosts: 50, vnis: 40, macs: 500, prefixes: 60, v6: false, seed: 7, names: Vec::new() };
