@@ -1,6 +1,9 @@
-//! The shape of the workspace: `bgp` and `dataplane` know neither tokio nor each other, at any depth. (Licences and
-//! sources are cargo-deny's business, see `deny.toml`.)
+//! The shape of the workspace: `bgp` and `dataplane` know neither tokio nor each other, at any depth, and the pages of
+//! `docs` are whole. (Licences and sources are cargo-deny's business, see `deny.toml`.)
 #![forbid(unsafe_code)]
+
+#[path = "shape/docs.rs"]
+mod docs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;

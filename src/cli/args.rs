@@ -13,14 +13,16 @@ use crate::config::DEFAULT_SOCKET;
 use crate::control::Target;
 use crate::lab::LabArgs;
 
-/// EVPN for a Linux host: a BGP speaker, and VXLAN in the kernel as it says
+/// EVPN for a Linux host: a BGP speaker, and VXLAN in the kernel or in Open vSwitch as it says
 #[derive(Debug, Parser)]
 #[command(name = "evpnd", version, max_term_width = 100)]
 #[command(after_help = "\
 Examples:
-  evpnd check -c evpnd.toml            is the configuration right?
+  evpnd check -c evpnd.toml            is the configuration right, and every client file?
+  evpnd plan -c evpnd.toml             what would the daemon change now?
   evpnd run -c evpnd.toml              the daemon
   evpnd show neighbors                 are the sessions up?
+  evpnd show clients                   are the clients, and what is wrong with their files?
   evpnd explain 02:00:5e:10:00:01      why can this MAC not be reached?
   evpnd lab run                        a whole network in namespaces, to see it work
 
@@ -46,7 +48,8 @@ SIGHUP reads the configuration again, as `evpnd reload` does; SIGTERM and SIGINT
     #[command(after_help = "\
 Example:
   $ evpnd check -c evpnd.toml
-  evpnd.toml: ok (2 neighbours, 1 VNI)")]
+  evpnd.toml: ok (2 neighbours, 1 VNI)
+  /var/lib/evpnd/clients: ok (3 clients)")]
     Check(ConfigFile),
     /// Show what the daemon would change in the kernel or in Open vSwitch now; changes nothing
     #[command(after_help = "\
@@ -118,7 +121,9 @@ Examples:
     #[command(after_help = "\
 Examples:
   evpnd lab run                        build it, see it work, break it, mend it, take it down
+  evpnd lab run --backend ovs          the same with Open vSwitch and client files
   evpnd lab up --hosts 5               leave it standing
+  evpnd lab exec h1 -- evpnd show macs
   evpnd lab test
   evpnd lab graph .                    its topology as pictures
   evpnd lab down")]
@@ -141,7 +146,7 @@ pub(super) struct PlanArgs {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "sources", required = true, multiple = true, args = ["gobgp", "evpn_connector"])]
+#[command(group(clap::ArgGroup::new("sources").required(true).multiple(true).args(["gobgp", "evpn_connector"])))]
 pub(super) struct MigrateArgs {
     /// The configuration of gobgpd (TOML)
     #[arg(long, value_name = "FILE")]
@@ -214,7 +219,7 @@ pub(super) enum Show {
     Macs(MacsArgs),
     /// The clients, and what is wrong with their files
     Clients(ClientsArgs),
-    /// How what is in the kernel compares with what should be
+    /// How what is in the kernel or in Open vSwitch compares with what should be
     Dataplane,
     /// Everything in a few numbers
     Summary,
