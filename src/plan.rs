@@ -109,7 +109,9 @@ pub fn plan(config: &Config) -> Result<Plan> {
         let all = plane.dry_run(&mut Vec::new())?;
         let late = all.iter().filter(|line| !sure.contains(line)).map(|line| step(line));
         // Nobody announces devices: those of a VNI that is not configured go in any case.
+        // A flood list that stands gets shorter by what goes, which is told already.
         let perhaps: Vec<_> = late
+            .filter(|step| step.kind == Kind::Device || step.action != Action::Change)
             .map(|step| match step.kind {
                 Kind::Device => step,
                 _ => Step { action: Action::RemoveUnlessAnnounced, ..step },

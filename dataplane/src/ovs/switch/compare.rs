@@ -227,6 +227,7 @@ impl Switch {
             for flow in self.render(unit) {
                 match want.flows.get(&flow.id()) {
                     Some(wanted) if wanted.is_right() => {}
+                    Some(Wanted { found: Some(found), .. }) if self.waits(unit, &flow, found.actions) => {}
                     Some(Wanted { found: Some(_), .. }) => lines.push(format!("change flow {flow}")),
                     _ => lines.push(format!("add flow {flow}")),
                 }

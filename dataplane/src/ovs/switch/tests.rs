@@ -223,6 +223,7 @@ fn flood_lists_do_not_shrink_in_a_restart() {
     drop(Host::new(&paper, &changes));
     let before = paper.lines();
     let mut host = Host::new(&paper, &changes[..3]);
+    assert_eq!(host.switch.dry_run(&mut Vec::new()).unwrap(), [""; 0], "a plan knows that it waits");
     host.resync();
     host.change(&[flood(4)]);
     assert_eq!(paper.lines(), before);

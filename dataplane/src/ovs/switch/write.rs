@@ -221,7 +221,7 @@ impl Switch {
 
     /// After a restart, flood lists fill up one by one. What an earlier run knew of them is more, and stays until all
     /// has been heard again.
-    fn waits(&self, unit: &Unit, flow: &Flow, left: u32) -> bool {
+    pub(super) fn waits(&self, unit: &Unit, flow: &Flow, left: u32) -> bool {
         let list = matches!(unit, Unit::Vni(_) | Unit::Tunnels(..) | Unit::Locals(..));
         list && !self.pipeline.intent().settled() && flow.actions.len() < left as usize
     }
