@@ -180,8 +180,15 @@ impl Switch {
             self.look_again_at(unit);
         }
         if let Some(example) = example {
-            self.repairs += lost as u64;
-            out.push(Output::Event(Event::FlowsRepaired { flows: lost, example }));
+            if self.attempts > 0 {
+                // A new ovs-vswitchd, or a new bridge, has no flows. Nobody is to blame.
+                let text =
+                    format!("of the flows that stood before the connection was lost, {lost} are put back");
+                out.push(Output::Event(Event::Note(text)));
+            } else {
+                self.repairs += lost as u64;
+                out.push(Output::Event(Event::FlowsRepaired { flows: lost, example }));
+            }
         }
     }
 

@@ -415,6 +415,9 @@ fn a_restart_of_ovs_vswitchd_is_told_once_and_costs_nobody_upstairs_anything() {
     assert!(!host.locals.iter().any(|local| is_down(local, "vm7")), "{:?}", host.locals);
     assert!(host.locals.iter().any(|local| is_down(local, "vm8")), "{:?}", host.locals);
     assert_eq!(host.heard("Open vSwitch is there"), 1, "{:?}", host.texts());
+    // A new one has no flows; that is nobody's doing.
+    assert_eq!(host.heard("before the connection was lost"), 1, "{:?}", host.texts());
+    assert_eq!(host.switch.status().repairs, 0);
     host.assert_in_sync();
 }
 
