@@ -83,7 +83,7 @@ fn root() -> &'static Path {
 #[test]
 fn every_link_leads_somewhere() -> Result<(), Failure> {
     let mut pages = BTreeMap::new();
-    for dir in ["", "docs"] {
+    for dir in ["", "docs", "fuzz"] {
         for entry in std::fs::read_dir(root().join(dir))? {
             let path = entry?.path();
             if path.extension().is_some_and(|e| e == "md") {
