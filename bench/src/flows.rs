@@ -95,7 +95,9 @@ pub(crate) fn measure(agent: &Agent, macs: usize, limit: Duration) -> Result<Sam
             let start = now();
             sender.send(&routes.withdraw())?;
             remove = ovs::wait(table, base, start, limit)?;
-            by_hand = Some(add_by_hand(&file, lines, table, base)?);
+            if *agent == Agent::Evpnd {
+                by_hand = Some(add_by_hand(&file, lines, table, base + macs)?);
+            }
         }
         Ok(Sample { install, remove, usage, cpu, by_hand, singles })
     };
@@ -106,14 +108,14 @@ pub(crate) fn measure(agent: &Agent, macs: usize, limit: Duration) -> Result<Sam
 }
 
 /// The same flows, put back by `ovs-ofctl` itself.
-fn add_by_hand(file: &str, lines: usize, table: u8, base: usize) -> Result<Duration> {
+fn add_by_hand(file: &str, lines: usize, table: u8, least: usize) -> Result<Duration> {
     let start = now();
     let mut command = Command::new("ovs-ofctl");
     command.args(["-O", "OpenFlow13", "--bundle", "add-flows", BRIDGE, file]);
     let status = command.stdin(Stdio::null()).status().map_err(|e| e.to_string())?;
     let took = start.elapsed();
     let there = ovs::flows(table)?;
-    if status.success() && there >= lines.max(base) {
+    if status.success() && there >= lines.max(least) {
         Ok(took)
     } else {
         Err(format!("ovs-ofctl add-flows: {status}, {there} of {lines} flows"))

@@ -65,13 +65,17 @@ pub(super) fn flows(options: &Options, report: &mut Report) {
             let of = |which: fn(&Sample) -> Option<Duration>| samples.iter().map(which).collect::<Vec<_>>();
             let usage = middle_usage(&samples.iter().map(|s| s.usage).collect::<Vec<_>>());
             let middle = |s: &Sample| s.singles.get(s.singles.len() / 2).copied();
+            let ours = |times: &[Option<Duration>]| match agent {
+                Agent::Evpnd => spread(times, LIMIT),
+                Agent::Connector(_) => "–".into(),
+            };
             rows.push(vec![
                 count(macs),
                 name(agent).into(),
                 spread(&of(|s| s.install), LIMIT),
-                spread(&of(|s| s.by_hand), LIMIT),
+                ours(&of(|s| s.by_hand)),
                 spread(&of(|s| s.remove), LIMIT),
-                if **agent == Agent::Evpnd { spread(&of(middle), LIMIT) } else { "–".into() },
+                ours(&of(middle)),
                 megabytes(usage.resident),
                 median(samples.iter().map(|s| Some(s.cpu))).map_or_else(String::new, seconds),
             ]);
