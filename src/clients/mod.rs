@@ -74,7 +74,7 @@ pub fn load(dir: &Path, ases: Ases) -> Loaded {
             errors.push(ConfigErrors::new(&file, wrong));
         }
         if !doubtful.is_empty() {
-            warnings.push(ConfigErrors::new(&file, doubtful.to_vec()));
+            warnings.push(ConfigErrors::new(&file, doubtful));
         }
     }
     let problem = scan.problem().map(str::to_owned);

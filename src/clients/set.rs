@@ -5,9 +5,13 @@
 //! - Two clients cannot be at the same port and tag, nor have the same MAC in a VNI or VRF. Who has it keeps it for as
 //!   long as his file says so; the other is in conflict until the place is free. Among new ones, the order of names decides.
 //! - A file that changes into a conflict keeps its former place, if nobody else's file asks for that.
+//!
+//! Two clients of a VNI may name the same address (one takes over from the other, say): that is allowed, and told, since only
+//! one of them is announced with it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use dataplane::intent::{Client, Port, Service};
@@ -153,8 +157,31 @@ impl Set {
         self.files.values().filter_map(|file| file.in_use.clone()).collect()
     }
 
+    /// Addresses that a client shares with one before it, in words, by the client's name.
+    fn shared_addresses(&self) -> BTreeMap<&Arc<str>, Vec<String>> {
+        let mut first: HashMap<(Vni, IpAddr), &Arc<str>, RandomState> = HashMap::default();
+        let mut shared: BTreeMap<&Arc<str>, Vec<String>> = BTreeMap::new();
+        for (name, file) in &self.files {
+            let Some(Service::L2 { vni, ips }) = file.in_use.as_ref().map(|config| &config.client.service)
+            else {
+                continue;
+            };
+            for ip in ips {
+                let other = *first.entry((*vni, *ip)).or_insert(name);
+                if other != name {
+                    let text = format!(
+                        "{ip} is the address of {other} in VNI {vni}, too: one of them is announced with it"
+                    );
+                    shared.entry(name).or_default().push(text);
+                }
+            }
+        }
+        shared
+    }
+
     /// All files, in order of name.
     pub(super) fn statuses(&self) -> Vec<Status> {
+        let mut shared = self.shared_addresses();
         let status = |(name, file): (&Arc<str>, &File)| {
             let errors = file.parsed.config.as_ref().err().map_or(&[][..], Vec::as_slice);
             Status {
@@ -164,20 +191,25 @@ impl Set {
                 in_use: file.in_use.clone(),
                 asks: file.good.clone().filter(|good| file.in_use.as_ref() != Some(good)),
                 errors: errors.iter().map(line).collect(),
-                warnings: file.parsed.warnings.iter().map(line).collect(),
+                warnings: (file.parsed.warnings.iter().map(line))
+                    .chain(shared.remove(name).into_iter().flatten())
+                    .collect(),
             }
         };
         self.files.iter().map(status).collect()
     }
 
     /// The problems of the files, by name, in order: errors and conflicts, and warnings.
-    pub(super) fn problems(&self) -> impl Iterator<Item = (&Arc<str>, Vec<Problem>, &[Problem])> {
-        self.files.iter().map(|(name, file)| {
+    pub(super) fn problems(&self) -> impl Iterator<Item = (&Arc<str>, Vec<Problem>, Vec<Problem>)> {
+        let mut shared = self.shared_addresses();
+        self.files.iter().map(move |(name, file)| {
             let mut errors = file.parsed.config.as_ref().err().cloned().unwrap_or_default();
             if let Standing::Conflict(text) = file.standing() {
                 errors.push(Problem::new("", None, String::new(), text));
             }
-            (name, errors, file.parsed.warnings.as_slice())
+            let shared = shared.remove(name).into_iter().flatten();
+            let shared = shared.map(|text| Problem::new("", None, String::new(), text));
+            (name, errors, file.parsed.warnings.iter().cloned().chain(shared).collect())
         })
     }
 
@@ -214,7 +246,7 @@ impl Set {
                 break;
             }
         }
-        before.notes(&self.files)
+        before.notes(&self.files, &self.shared_addresses())
     }
 
     /// Gives out what files ask for. True if that changed anything.
@@ -275,7 +307,7 @@ impl Before {
         self.0.entry(Arc::clone(name)).or_insert_with(before);
     }
 
-    fn notes(self, files: &BTreeMap<Arc<str>, File>) -> Vec<Note> {
+    fn notes(self, files: &BTreeMap<Arc<str>, File>, shared: &BTreeMap<&Arc<str>, Vec<String>>) -> Vec<Note> {
         let (mut notes, mut warnings) = (Vec::new(), Vec::new());
         let (mut new, mut changed, mut gone) = (0, 0, 0);
         for (name, before) in self.0 {
@@ -325,9 +357,9 @@ impl Before {
                 Standing::Accepted => {}
             }
             if using.is_some() && matches!(file.standing(), Standing::Accepted) {
-                for warning in &file.parsed.warnings {
-                    warnings.push(about(Weight::Warning, using, line(warning)));
-                }
+                let own = file.parsed.warnings.iter().map(line);
+                let shared = shared.get(&name).into_iter().flatten().cloned();
+                warnings.extend(own.chain(shared).map(|text| about(Weight::Warning, using, text)));
             }
         }
         if new + changed + gone <= MANY {

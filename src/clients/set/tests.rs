@@ -160,3 +160,21 @@ proptest::proptest! {
         proptest::prop_assert_eq!(put(&mut set, &files), "0:1 1:2 2:3 3:4 4:5 5:6");
     }
 }
+
+#[test]
+fn an_address_that_two_clients_have_is_told() {
+    let with_ip = |port: u16, mac: u8, vni: u32, ip: &str| {
+        format!("{}, \"ip\": \"{ip}\"}}", in_vni(port, mac, vni).trim_end_matches('}'))
+    };
+    let mut set = Set::default();
+    let (a, b) = (with_ip(1, 1, 10, "10.0.0.1"), with_ip(2, 2, 10, "10.0.0.1"));
+    // In another VNI it is another address.
+    let (state, notes) = told(&mut set, &[("a", &a), ("b", &b), ("c", &with_ip(3, 3, 11, "10.0.0.1"))]);
+    assert_eq!(state, "a:1 b:2 c:3", "allowed");
+    let text = "10.0.0.1 is the address of a in VNI 10, too: one of them is announced with it";
+    assert_eq!(notes.last().unwrap(), &format!("client b: {text}"));
+    let warnings = |set: &Set| set.statuses().into_iter().map(|s| s.warnings).collect::<Vec<_>>();
+    assert_eq!(warnings(&set), [vec![], vec![text.to_owned()], vec![]]);
+    assert_eq!(put(&mut set, &[("a", "")]), "b:2 c:3");
+    assert!(warnings(&set).iter().all(Vec::is_empty));
+}
