@@ -14,6 +14,7 @@ pub mod lab;
 pub mod migrate;
 pub mod plan;
 pub mod speaker;
+mod words;
 
 /// The version, as `evpnd --version` says it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

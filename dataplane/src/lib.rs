@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod backend;
+mod backoff;
 pub mod intent;
 pub mod kernel;
 pub mod memory;

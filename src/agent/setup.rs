@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use bgp::session::{RemoteAsn, SessionConfig};
 use dataplane::kernel::{Kernel, KernelConfig};
-use dataplane::ovs::{self, OvsConfig, Switch};
+use dataplane::ovs::{OvsConfig, Switch};
 use dataplane::{Dataplane, Reconciler};
 
 use crate::config::{self, Config, Hops};
@@ -36,10 +36,7 @@ pub(crate) fn dataplane(config: &config::Dataplane) -> Result<Option<Box<dyn Dat
 fn ovs_config(ovs: &config::Ovs) -> OvsConfig {
     OvsConfig {
         bridge: ovs.bridge.clone(),
-        datapath: match ovs.datapath {
-            config::Datapath::System => ovs::Datapath::System,
-            config::Datapath::Netdev => ovs::Datapath::Netdev,
-        },
+        datapath: ovs.datapath,
         vxlan: ovs.vxlan.clone(),
         vtep: ovs.vtep,
         vxlan_port: ovs.vxlan_port,

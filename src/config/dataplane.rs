@@ -4,16 +4,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use dataplane::kernel::KernelConfig;
+use dataplane::ovs::OvsConfig;
 use types::{MacAddr, Vni};
 
 use super::parse::{MAX_INTERFACE_NAME, asn, interface_name, is_host, or};
 use super::read::{Section, Value};
 use super::{Clients, Datapath, Dataplane, Kernel, OnExit, Ovs, VXLAN_PORT};
 use crate::evpn::default_router_mac;
-
-/// The MAC that routed clients see as their gateway, on every node: that of a virtual router in VRRP's range
-/// (RFC 9135 §4.1, RFC 5798 §7.3), which nobody else bears on a client's link.
-const GATEWAY_MAC: MacAddr = MacAddr([0x00, 0x00, 0x5e, 0x00, 0x01, 0x01]);
 
 #[derive(Clone, Copy, PartialEq)]
 enum Backend {
@@ -142,11 +139,11 @@ fn ovs(mut s: Section<'_>, router_mac: Option<MacAddr>) -> Option<Ovs> {
     let datapath = or(s.get("datapath"), Datapath::System, |value| {
         value.choice(&[("system", Datapath::System), ("netdev", Datapath::Netdev)])
     });
-    let vxlan = or(s.get("vxlan"), "vxlan-evpn".to_owned(), |value| {
+    let vxlan = or(s.get("vxlan"), OvsConfig::VXLAN.to_owned(), |value| {
         let name = ovs_name(value)?;
         if bridge.as_ref() == Some(&name) { value.bad("is the name of the bridge") } else { Some(name) }
     });
-    let gateway_mac = or(s.get("gateway-mac"), GATEWAY_MAC, |value| {
+    let gateway_mac = or(s.get("gateway-mac"), OvsConfig::GATEWAY_MAC, |value| {
         let mac = host_mac(value)?;
         if router_mac == Some(mac) {
             let message =

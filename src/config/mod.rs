@@ -30,10 +30,14 @@ use bgp::wire::rd::Rd;
 use ipnet::IpNet;
 use types::{MacAddr, Vni};
 
+use crate::words::count;
+
 pub(crate) use error::io_text;
 pub use error::{ConfigErrors, Problem};
 pub(crate) use parse::{check_interface_name, is_host};
 pub(crate) use read::hint;
+
+pub use ::dataplane::ovs::Datapath;
 
 pub use crate::evpn::{DuplicateDetection, ImportRt, auto_export as auto_rt};
 
@@ -86,9 +90,6 @@ impl Config {
 
     /// What this is, in a few words: `3 neighbours, 2 VNIs`.
     pub fn summary(&self) -> String {
-        fn count(n: usize, one: &str, many: &str) -> String {
-            format!("{n} {}", if n == 1 { one } else { many })
-        }
         let mut parts = vec![count(self.bgp.neighbors.len(), "neighbour", "neighbours")];
         if !self.bgp.dynamic_neighbors.is_empty() {
             parts.push(count(self.bgp.dynamic_neighbors.len(), "range", "ranges"));
@@ -305,15 +306,6 @@ pub struct Ovs {
     pub vsctl: PathBuf,
     /// The `ovs-ofctl` program.
     pub ofctl: PathBuf,
-}
-
-/// `datapath`: what forwards the packets of a bridge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Datapath {
-    /// The kernel's module.
-    System,
-    /// ovs-vswitchd itself.
-    Netdev,
 }
 
 /// `on-exit`: what becomes of what we wrote when we are told to stop.

@@ -11,6 +11,7 @@ use super::Core;
 use crate::control::view::{ExplainStep, MacSource};
 use crate::control::{ExplainQuery, Target};
 use crate::evpn::{self, PrefixStory};
+use crate::words::count;
 
 /// Routes told of; more say little more.
 const MAX_ROUTES: usize = 32;
@@ -105,7 +106,7 @@ impl Core {
             let text = format!("{} from {from}, next hop {}, AS path [{}]", dest.key, a.next_hop, a.as_path);
             told.step("received", None, None, text);
             let (ok, text) = match (path.best, path.ineligible, path.lost) {
-                (true, ..) => (true, format!("the best of {}", count(dest.paths.len(), "path"))),
+                (true, ..) => (true, format!("the best of {}", count(dest.paths.len(), "path", "paths"))),
                 (_, Some(why), _) => (false, format!("not eligible: {}", why.describe())),
                 (_, _, Some(why)) => (false, format!("not the best: {}", why.describe())),
                 (false, None, None) => (false, "not the best".to_owned()),
@@ -225,8 +226,4 @@ fn concerns(key: &RouteKey, target: Target) -> bool {
         (RouteKey::MacIp { ip: Some(ip), .. }, Target::Prefix(wanted)) => IpNet::from(*ip) == wanted,
         _ => false,
     }
-}
-
-fn count(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }

@@ -3,6 +3,7 @@
 
 use super::card::ROW;
 use super::model::{Mac, Member};
+use crate::words::count;
 
 /// How much a picture may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,11 +37,6 @@ pub(super) fn level(lengths: &[usize], budget: usize) -> usize {
         if fits(middle) { low = middle } else { high = middle }
     }
     low
-}
-
-/// `1 MAC`, `2 MACs`.
-pub(super) fn count(n: usize, one: &str, many: &str) -> String {
-    format!("{n} {}", if n == 1 { one } else { many })
 }
 
 /// How much a host has in a VNI: `3 MACs, 1 prefix`.

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::card::{BETWEEN, Block, Card, Shelves};
-use super::fold::{Limits, amount, count, level, mac_rows, rows, tip};
+use super::fold::{Limits, amount, level, mac_rows, rows, tip};
 use super::font::Style;
 use super::frame::{Frame, Links, MOST_ROWS, nothing};
 use super::model::{Host, Member, Model};
 use super::palette::{NEUTRAL, tone};
 use super::scene::{Anchor, GREY, Layer, Paint, Rect, Scene};
 use super::words::{EMPTY, flood, host_id, legend, remarks, subject, vlan};
+use crate::words::count;
 
 /// The bar that is the underlay, and the way from it down to a host.
 const BAR: i32 = 22;

@@ -1,12 +1,13 @@
 //! The overlays: each VNI with the hosts in it, and behind each the MACs, or the prefixes of a VRF.
 
 use super::card::{Block, Card, Shelves};
-use super::fold::{Limits, amount, count, level, mac_rows, rows, tip};
+use super::fold::{Limits, amount, level, mac_rows, rows, tip};
 use super::frame::{Frame, Links, MOST_ROWS, nothing};
 use super::model::{Host, Member, Model, Overlay};
 use super::palette::{NEUTRAL, tone};
 use super::scene::Scene;
 use super::words::{EMPTY, flood, legend, overlay_id, remarks, subject, vlan, what};
+use crate::words::count;
 
 /// Between rows of VNIs.
 const ROWS: i32 = 26;

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use super::fold::{Limits, amount, count, tip};
+use super::fold::{Limits, amount, tip};
 use super::font::Style;
 use super::frame::{Frame, Links, MOST_ROWS, NARROWEST, nothing};
 use super::model::{Host, Member, Model, Overlay};
 use super::palette::{Tone, tone};
 use super::scene::{Anchor, GREY, Layer, PALE, Paint, Rect, Scene};
 use super::words::{EMPTY, host_id, overlay_id, remarks, subject, vlan, what};
+use crate::words::count;
 
 const LANE: i32 = 46;
 const CHIP: i32 = 36;

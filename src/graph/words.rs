@@ -1,8 +1,9 @@
 //! What the pictures have in common to say.
 
-use super::fold::{amount, count};
+use super::fold::amount;
 use super::model::{Host, Member, Model, Overlay};
 use super::palette::{Tone, tone};
+use crate::words::count;
 
 /// Said in place of a picture.
 pub(super) const EMPTY: &str = "No route of type 2, 3 or 5: nothing is known of any host. Are the sessions up \

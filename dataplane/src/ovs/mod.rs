@@ -54,3 +54,27 @@ pub struct OvsConfig {
     /// `ovs-ofctl`.
     pub ofctl: PathBuf,
 }
+
+impl OvsConfig {
+    /// The name of a VXLAN port made here.
+    pub const VXLAN: &str = "vxlan-evpn";
+    /// The MAC that routed clients see as their gateway, on every node: that of a virtual router in VRRP's range
+    /// (RFC 9135 §4.1, RFC 5798 §7.3), which nobody else bears on a client's link.
+    pub const GATEWAY_MAC: MacAddr = MacAddr([0x00, 0x00, 0x5e, 0x00, 0x01, 0x01]);
+
+    /// This bridge, with this source address of VXLAN packets, and all else as it usually is.
+    pub fn new(bridge: &str, vtep: IpAddr) -> Self {
+        Self {
+            bridge: bridge.to_owned(),
+            datapath: Datapath::default(),
+            vxlan: Self::VXLAN.to_owned(),
+            vtep,
+            vxlan_port: 4789,
+            gateway_mac: Self::GATEWAY_MAC,
+            db: None,
+            rundir: None,
+            vsctl: "ovs-vsctl".into(),
+            ofctl: "ovs-ofctl".into(),
+        }
+    }
+}

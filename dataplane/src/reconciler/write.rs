@@ -6,6 +6,7 @@ use types::{Time, Vni};
 
 use super::{BATCH, Event, Output, Reconciler, Retry};
 use crate::backend::{Backend, Error, ErrorKind, Outcome};
+use crate::backoff::backoff;
 use crate::intent::Local;
 use crate::plan::{self, Op};
 use crate::rows::{Key, Row};
@@ -215,8 +216,7 @@ impl<B: Backend> Reconciler<B> {
     }
 
     pub(super) fn backoff(&self, attempts: u32) -> Duration {
-        let doubled = self.config.retry_min.saturating_mul(1 << attempts.min(16));
-        doubled.min(self.config.retry_max)
+        backoff(self.config.retry_min, self.config.retry_max, attempts)
     }
 
     pub(super) fn fail(&mut self, key: Key, now: Time) {

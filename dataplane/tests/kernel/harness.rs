@@ -1,7 +1,4 @@
 //! A network namespace for each test, and words to say what should be in it.
-//!
-//! A test body runs in a copy of the test process that `unshare` put into fresh user, network and mount namespaces:
-//! as root or not, nothing of the machine is touched, and nothing is left.
 
 use std::net::IpAddr;
 use std::process::{Command, Stdio};
@@ -13,26 +10,16 @@ use dataplane::kernel::{Kernel, KernelConfig};
 use dataplane::reconciler::{Config, Output, Reconciler};
 use types::{MacAddr, Time, Vni};
 
-/// Set in the copy.
-const INSIDE: &str = "EVPND_TEST_INSIDE";
 /// How long anything may take before the test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs the body of the test of that name in namespaces of its own.
 pub(crate) fn in_namespace(test: &str, body: impl FnOnce()) {
-    if std::env::var_os(INSIDE).is_some() {
-        // A private /run, for `ip netns`; and the loopback as every host has it.
+    // A private /run, for `ip netns`; and the loopback as every host has it.
+    let prepare = || {
         sh("mount -t tmpfs tmpfs /run && ip link set lo up && ip addr add 10.9.0.1/32 dev lo");
-        return body();
-    }
-    let status = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child"])
-        .arg(std::env::current_exe().expect("own path"))
-        .args([test, "--exact", "--nocapture"])
-        .env(INSIDE, "1")
-        .status()
-        .expect("unshare (util-linux) is needed");
-    assert!(status.success(), "{test} failed in its namespace");
+    };
+    crate::common::in_namespace(test, prepare, body);
 }
 
 /// Runs a shell command that has to succeed; its output.

@@ -1,7 +1,4 @@
 //! A network namespace with an Open vSwitch in it for each test.
-//!
-//! A test body runs in a copy of the test process that `unshare` put into fresh user, network, mount and process
-//! namespaces: as root or not, nothing of the machine is touched, and nothing is left.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -14,8 +11,6 @@ use dataplane::ovs::pipeline::{Pipeline, Unit};
 use dataplane::ovs::{Datapath, OvsConfig};
 use types::{MacAddr, Vni};
 
-/// Set in the copy.
-const INSIDE: &str = "EVPND_TEST_INSIDE";
 /// How long anything may take before the test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// The bridge.
@@ -25,19 +20,11 @@ pub(crate) const TUNNEL: u16 = 100;
 
 /// Runs the body of the test of that name in namespaces of its own.
 pub(crate) fn in_namespace(test: &str, body: impl FnOnce()) {
-    if std::env::var_os(INSIDE).is_some() {
-        // Its own /proc too, so that `ps` sees the processes of this test alone.
+    // Its own /proc too, so that `ps` sees the processes of this test alone.
+    let prepare = || {
         sh("mount -t tmpfs tmpfs /run && mount -t proc proc /proc && ip link set lo up");
-        return body();
-    }
-    let status = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child"])
-        .arg(std::env::current_exe().expect("own path"))
-        .args([test, "--exact", "--nocapture"])
-        .env(INSIDE, "1")
-        .status()
-        .expect("unshare (util-linux) is needed");
-    assert!(status.success(), "{test} failed in its namespace");
+    };
+    crate::common::in_namespace(test, prepare, body);
 }
 
 fn run(command: &mut Command, input: Option<&str>) -> Result<String, String> {
@@ -74,18 +61,7 @@ pub(crate) fn mac(text: &str) -> MacAddr {
 }
 
 pub(crate) fn config() -> OvsConfig {
-    OvsConfig {
-        bridge: BRIDGE.to_owned(),
-        datapath: Datapath::Netdev,
-        vxlan: "vxlan-evpn".to_owned(),
-        vtep: [192, 0, 2, 1].into(),
-        vxlan_port: 4789,
-        gateway_mac: mac("00:00:5e:00:01:01"),
-        db: None,
-        rundir: None,
-        vsctl: "ovs-vsctl".into(),
-        ofctl: "ovs-ofctl".into(),
-    }
+    OvsConfig { datapath: Datapath::Netdev, ..OvsConfig::new(BRIDGE, [192, 0, 2, 1].into()) }
 }
 
 pub(crate) fn client(name: &str, port: u16, vlan: Option<u16>, m: &str, service: Service) -> Client {

@@ -4,18 +4,7 @@ use super::*;
 use crate::ovs::ovsdb::{Bridge, Vxlan};
 
 fn config() -> OvsConfig {
-    OvsConfig {
-        bridge: "br-x".into(),
-        datapath: Datapath::Netdev,
-        vxlan: "vxlan-evpn".into(),
-        vtep: [10, 0, 0, 1].into(),
-        vxlan_port: 4789,
-        gateway_mac: "00:00:5e:00:01:01".parse().unwrap(),
-        db: None,
-        rundir: None,
-        vsctl: "ovs-vsctl".into(),
-        ofctl: "ovs-ofctl".into(),
-    }
+    OvsConfig { datapath: Datapath::Netdev, ..OvsConfig::new("br-x", [10, 0, 0, 1].into()) }
 }
 
 fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {

@@ -14,18 +14,7 @@ use crate::ovs::flow::FlowId;
 const TUNNEL: u16 = 100;
 
 fn config() -> OvsConfig {
-    OvsConfig {
-        bridge: "br-evpn".to_owned(),
-        datapath: Datapath::Netdev,
-        vxlan: "vxlan-evpn".to_owned(),
-        vtep: ip("192.0.2.1"),
-        vxlan_port: 4789,
-        gateway_mac: mac("00:00:5e:00:01:01"),
-        db: None,
-        rundir: None,
-        vsctl: "ovs-vsctl".into(),
-        ofctl: "ovs-ofctl".into(),
-    }
+    OvsConfig { datapath: Datapath::Netdev, ..OvsConfig::new("br-evpn", ip("192.0.2.1")) }
 }
 
 fn vni(n: u32) -> Vni {

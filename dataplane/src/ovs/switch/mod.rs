@@ -27,6 +27,7 @@ use super::ovsdb::Db;
 use super::pipeline::{Pipeline, Unit};
 use super::tools::{Commands, Failure, Monitor, Tools};
 use crate::backend::{Error, ErrorKind};
+use crate::backoff::backoff;
 use crate::intent::{Change, Local};
 use crate::plane::{Dataplane, Standing};
 use crate::reconciler::{Event, Output, Status};
@@ -65,11 +66,6 @@ struct Refused {
     without: Vec<(FlowId, u64)>,
     /// Everything that was said of it, each once.
     said: Vec<String>,
-}
-
-/// `min`, doubled for each attempt, up to `max`.
-fn backoff(min: Duration, max: Duration, attempts: u32) -> Duration {
-    min.saturating_mul(1 << attempts.min(16)).min(max)
 }
 
 /// Can a bridge or port be called that, here and on a command line?
