@@ -224,6 +224,12 @@ pub enum Local {
     },
     /// The device of a VNI came into being (true) or is missing (false).
     VniReady(Vni, bool),
+    /// Which VLAN of this host stands for a VNI, where the layout has them; told before the VNI is ready, and when it
+    /// changes.
+    Vlan(Vni, u16),
+    /// Somebody set a VNI up on devices that we are to take as they are, and it is to be taken up (true); or that is
+    /// there no longer (false).
+    Found(Vni, bool),
     /// A client's port came or went; told for each client that was put, as soon as it is known. Told again when a
     /// remote MAC or prefix that took its place is gone ([`Change::DelMac`]).
     Client {

@@ -20,6 +20,8 @@ pub(crate) fn dataplane(config: &config::Dataplane) -> Result<Option<Box<dyn Dat
             let backend = Kernel::open(KernelConfig {
                 bridge: kernel.bridge_prefix.clone(),
                 vxlan: kernel.vxlan_prefix.clone(),
+                vtep: kernel.vtep,
+                port: kernel.vxlan_port,
                 manage_devices: kernel.manage_devices,
                 ..KernelConfig::default()
             })

@@ -362,7 +362,10 @@ impl Evpn {
             | Local::MacGone { vni, .. }
             | Local::NeighbourSeen { vni, .. }
             | Local::NeighbourGone { vni, .. }
-            | Local::VniReady(vni, _) => vni,
+            | Local::VniReady(vni, _)
+            | Local::Vlan(vni, _) => vni,
+            // Which VNIs there are is the business of whoever configures us.
+            Local::Found(..) => return,
             Local::Client { name, state } => {
                 self.client_is(&name, state, now);
                 return;
@@ -381,7 +384,8 @@ impl Evpn {
                 vrf.ready = ready;
                 vrf.sync_all(&mut cx);
             }
-            Local::Client { .. } => {}
+            Local::Vlan(_, vlan) => vrf.vlan = Some(vlan),
+            Local::Found(..) | Local::Client { .. } => {}
         });
     }
 

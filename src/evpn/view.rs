@@ -187,7 +187,7 @@ impl MacVrf {
             prefixes_local: None,
             prefixes_remote: None,
             router_mac: None,
-            vlan: self.config.vlan,
+            vlan: self.vlan.or(self.config.vlan),
         }
     }
 

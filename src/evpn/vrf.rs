@@ -80,6 +80,8 @@ pub(super) struct MacVrf {
     pub communities: Vec<ExtCommunity>,
     /// The dataplane has its device.
     pub ready: bool,
+    /// The VLAN of this host that stands for it, if the dataplane has such.
+    pub vlan: Option<u16>,
     pub imet_announced: bool,
     /// MACs that routes speak of.
     pub macs: Map<MacAddr, MacEntry>,
@@ -121,6 +123,7 @@ impl MacVrf {
             export,
             communities,
             ready: false,
+            vlan: None,
             imet_announced: false,
             macs: Map::default(),
             remote_macs: 0,

@@ -16,7 +16,7 @@
 //! hosts (70 over IPv6).
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use types::{MacAddr, Vni};
 
@@ -29,16 +29,33 @@ const NAME: usize = 15;
 /// What is left of it for a prefix: a dash and eight digits follow.
 const PREFIX: usize = NAME - 9;
 
+/// Which devices carry the VNIs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// A bridge and a VXLAN device for each VNI.
+    DevicePerVni,
+    /// One bridge that knows VLANs and one VXLAN device for all VNIs, each of which is a VLAN of this host.
+    SingleDevice,
+}
+
 /// How the kernel backend makes, names and finds devices.
 #[derive(Clone, Debug)]
 pub struct KernelConfig {
-    /// Prefix of the names of bridges.
+    /// Which devices carry the VNIs.
+    pub layout: Layout,
+    /// Prefix of the names of bridges; the name of the one bridge of [`Layout::SingleDevice`].
     pub bridge: String,
-    /// Prefix of the names of VXLAN devices.
+    /// Prefix of the names of VXLAN devices; the name of the one of [`Layout::SingleDevice`].
     pub vxlan: String,
+    /// The source address of VXLAN packets.
+    pub vtep: IpAddr,
+    /// UDP port of VXLAN; 4789.
+    pub port: u16,
     /// Make, repair and delete devices. Without, the VXLAN device that carries a VNI is looked for, and its bridge
     /// used.
     pub manage_devices: bool,
+    /// Tell of the VNIs that others set up on devices which are there, and use these as they are: nothing is made.
+    pub discover: bool,
     /// Size of the receive buffer for events. When it overflows, everything is compared again.
     pub receive_buffer: usize,
 }
@@ -46,9 +63,13 @@ pub struct KernelConfig {
 impl Default for KernelConfig {
     fn default() -> Self {
         Self {
+            layout: Layout::DevicePerVni,
             bridge: "br-evpn".into(),
             vxlan: "vxlan1".into(),
+            vtep: Ipv4Addr::UNSPECIFIED.into(),
+            port: 4789,
             manage_devices: true,
+            discover: false,
             receive_buffer: 32 << 20,
         }
     }

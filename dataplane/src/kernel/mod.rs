@@ -27,7 +27,7 @@ mod rows;
 mod socket;
 mod wire;
 
-pub use devices::KernelConfig;
+pub use devices::{KernelConfig, Layout};
 pub use rows::PROTOCOL;
 
 use links::{Kind, Link, Links};

@@ -161,8 +161,8 @@ impl Model {
                     self.ready.insert(vni);
                 }
             }
-            // The model knows no clients.
-            Local::Client { .. } => {}
+            // The model knows no clients, nor does a VLAN change what is announced.
+            Local::Client { .. } | Local::Vlan(..) | Local::Found(..) => {}
         }
     }
 
