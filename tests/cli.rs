@@ -275,6 +275,7 @@ fn answer(request: Request) -> Reply {
             prefixes_remote: None,
             router_mac: None,
             vlan: None,
+            vtep: None,
         }]),
         Request::ShowClients(query) => {
             let rows = clients();
@@ -659,6 +660,29 @@ fn pictures() {
         (0, String::new(), String::new())
     );
     assert!(std::fs::read_to_string(&out.0).unwrap().starts_with("graph \"evpnd-hosts\""));
+
+    // VLANs that no route tells.
+    let (h2, h3) = (TempPath::new("h2.json"), TempPath::new("h3.json"));
+    let vni = |vtep: &str, vlan: u16| {
+        format!(
+            r#"[{{"vni":22001,"kind":"l2","flood":[],"local_macs":0,"remote_macs":0,"import_rt":[],"export_rt":[],
+              "rd":"0:0","interfaces":[],"ready":true,"vtep":{vtep},"vlan":{vlan}}}]"#
+        )
+    };
+    std::fs::write(&h2.0, vni("\"10.0.0.102\"", 77)).unwrap();
+    std::fs::write(&h3.0, vni("\"10.0.0.103\"", 78)).unwrap();
+    for from in [&["--from", rows.str()][..], &["--socket", daemon.socket.str()]] {
+        let args = [&["graph", "vlans", "--vnis", h3.str(), h2.str()][..], from].concat();
+        let (code, svg, err) = run(&args);
+        assert!((code, err.as_str()) == (0, "") && svg.contains(">VLAN 77<"), "{args:?}: {err}{svg}");
+        // Nothing is heard of that host.
+        assert!(!svg.contains(">VLAN 78<"), "{svg}");
+    }
+    std::fs::write(&h3.0, vni("null", 78)).unwrap();
+    for (file, complaint) in [(&h3, "whose VLANs"), (&rows, "show vnis --json")] {
+        let (code, _, err) = run(&["graph", "vlans", "--from", rows.str(), "--vnis", file.str()]);
+        assert!(code == 1 && err.contains(file.str()) && err.contains(complaint), "{err}");
+    }
 
     // What cannot be read or written is named, and nothing is left.
     std::fs::write(&rows.0, "[{\"type\": 2}]").unwrap();

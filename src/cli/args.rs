@@ -96,8 +96,9 @@ Examples:
   evpnd graph overlays --vni 22001 > overlay.svg
   evpnd graph vlans --format dot | dot -Tpdf > vlans.pdf
   evpnd show routes --json > routes.json; evpnd graph hosts --from routes.json -o hosts.svg
+  ssh h1 evpnd show vnis --json > h1.json; evpnd graph vlans --vnis h1.json -o vlans.svg
 
-A controller or route reflector knows the most. Long lists are cut and counted: --full has them all.")]
+A controller or route reflector knows the most, but not which VLANs a host has for its VNIs: --vnis tells it. Long lists are cut and counted: --full has them all.")]
     Graph(GraphArgs),
     /// Release a MAC that is held as a duplicate because it kept moving
     #[command(after_help = "Example:\n  evpnd clear mac 02:00:5e:10:00:01 --vni 22001")]
@@ -298,6 +299,9 @@ pub(super) struct GraphArgs {
     /// Not from the daemon: from what `evpnd show routes --json` printed; `-` reads it from stdin
     #[arg(long, value_name = "FILE")]
     pub(super) from: Option<PathBuf>,
+    /// The VLANs of other hosts: what `evpnd show vnis --json` printed on each
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(super) vnis: Vec<PathBuf>,
     #[command(flatten)]
     pub(super) socket: Socket,
 }

@@ -30,19 +30,25 @@ pub(super) fn graph(args: &GraphArgs, out: &mut dyn Write) -> Result<()> {
 }
 
 fn model(args: &GraphArgs) -> Result<Model> {
+    let mut vlans = read::Vlans::new();
+    for file in &args.vnis {
+        let name = || file.display().to_string();
+        let opened = File::open(file).with_context(name)?;
+        vlans.extend(read::vlans(BufReader::new(opened)).with_context(name)?);
+    }
     let Some(file) = &args.from else {
-        return match read::from_daemon(&mut Client::connect(&args.socket.socket)?, args.vni) {
+        return match read::from_daemon(&mut Client::connect(&args.socket.socket)?, args.vni, vlans) {
             // Told as those of all other commands are.
             Err(read::Error::Client(error)) => Err(error.into()),
             other => Ok(other?),
         };
     };
     if file == Path::new("-") {
-        return read::from_json(io::stdin().lock(), args.vni).context("stdin");
+        return read::from_json(io::stdin().lock(), args.vni, vlans).context("stdin");
     }
     let name = || file.display().to_string();
     let opened = File::open(file).with_context(name)?;
-    read::from_json(BufReader::new(opened), args.vni).with_context(name)
+    read::from_json(BufReader::new(opened), args.vni, vlans).with_context(name)
 }
 
 fn format(args: &GraphArgs) -> GraphFormat {

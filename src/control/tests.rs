@@ -168,6 +168,7 @@ fn views_as_scripts_see_them() {
         prefixes_remote: None,
         router_mac: None,
         vlan: None,
+        vtep: None,
     };
     let dataplane = DataplaneView {
         backend: "kernel".into(),
@@ -197,7 +198,7 @@ fn views_as_scripts_see_them() {
     );
     assert_eq!(
         json(vni),
-        r#"{"vni":100,"kind":"l2","flood":["10.0.0.102"],"local_macs":1,"remote_macs":2,"import_rt":["*:100"],"export_rt":["65001:100"],"rd":"10.0.0.101:100","interfaces":[],"ready":null,"prefixes_local":null,"prefixes_remote":null,"router_mac":null,"vlan":null}"#
+        r#"{"vni":100,"kind":"l2","flood":["10.0.0.102"],"local_macs":1,"remote_macs":2,"import_rt":["*:100"],"export_rt":["65001:100"],"rd":"10.0.0.101:100","interfaces":[],"ready":null,"prefixes_local":null,"prefixes_remote":null,"router_mac":null,"vlan":null,"vtep":null}"#
     );
     assert_eq!(
         json(dataplane),

@@ -191,6 +191,9 @@ pub struct VniView {
     /// The VLAN it is on this host; null if it has none, or none is known.
     #[serde(default)]
     pub vlan: Option<u16>,
+    /// The VTEP it is on, this host's own; null without one.
+    #[serde(default)]
+    pub vtep: Option<IpAddr>,
 }
 
 /// A row of `show clients`.

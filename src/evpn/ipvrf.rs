@@ -328,6 +328,7 @@ impl IpVrf {
             prefixes_remote: Some(self.remote as u64),
             router_mac: Some(node.router_mac()),
             vlan: None,
+            vtep: node.vtep,
         }
     }
 

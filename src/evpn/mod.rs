@@ -462,7 +462,7 @@ impl Evpn {
 
     /// The VNIs and VRFs, ascending.
     pub fn vnis(&self) -> Vec<VniView> {
-        let macs = self.vrfs.iter().flatten().map(|v| v.view());
+        let macs = self.vrfs.iter().flatten().map(|v| v.view(&self.node));
         let ips = self.ip_vrfs.iter().flatten().map(|v| v.view(&self.node));
         let mut vnis: Vec<_> = macs.chain(ips).collect();
         vnis.sort_unstable_by(|a, b| (a.vni, &a.kind).cmp(&(b.vni, &b.kind)));

@@ -9,6 +9,7 @@ use dataplane::intent::Hop;
 use ipnet::IpNet;
 use types::{MacAddr, Vni};
 
+use super::config::EvpnConfig;
 use super::endpoint::Endpoints;
 use super::judge::Reject;
 use super::mac::{Candidate, MacEntry};
@@ -163,7 +164,7 @@ pub struct Counters {
 }
 
 impl MacVrf {
-    pub(super) fn view(&self) -> VniView {
+    pub(super) fn view(&self, node: &EvpnConfig) -> VniView {
         let mut flood: Vec<_> =
             self.flood.iter().filter(|(_, e)| e.installed.is_some()).map(|(&ip, _)| ip).collect();
         flood.sort_unstable();
@@ -188,6 +189,7 @@ impl MacVrf {
             prefixes_remote: None,
             router_mac: None,
             vlan: self.vlan.or(self.config.vlan),
+            vtep: node.vtep,
         }
     }
 

@@ -49,8 +49,8 @@ pub struct Facts {
     pub observer: Option<Observer>,
     /// What the observer calls its neighbours.
     pub names: BTreeMap<IpAddr, String>,
-    /// The VLANs that the observer's own VNIs have on its host.
-    pub vlans: BTreeMap<u32, u16>,
+    /// The VLANs that hosts have for VNIs: by VTEP and VNI. No route tells them of a host whose VLANs are its own.
+    pub vlans: BTreeMap<(IpAddr, u32), u16>,
 }
 
 /// A host.
@@ -230,7 +230,7 @@ impl Builder {
                 let (Some(&place), at) = (places.get(&vni), hosts.len()) else { continue };
                 let mut vlans: BTreeSet<u16> =
                     heard.tags.iter().filter(|tag| **tag < 4095).map(|tag| *tag as u16).collect();
-                vlans.extend(facts.vlans.get(&vni).filter(|_| local));
+                vlans.extend(facts.vlans.get(&(vtep, vni)));
                 let macs = heard.macs.into_iter().filter_map(|(mac, heard)| {
                     // Announced by one host only, or by several with this right.
                     let also = match owners.get(&(vni, mac)) {

@@ -180,16 +180,16 @@ fn what_is_not_drawn_is_counted() {
 }
 
 #[test]
-fn facts_name_hosts_and_tell_the_own_vlans() {
+fn facts_name_hosts_and_tell_vlans() {
     let own: IpAddr = [10, 0, 0, 1].into();
     let facts = Facts {
         observer: Some(Observer { router_id: [10, 0, 0, 1].into(), asn: 65009, vtep: Some(own) }),
         names: BTreeMap::from([([10, 0, 0, 2].into(), "rack 2".to_owned())]),
-        vlans: BTreeMap::from([(10, 7)]),
+        vlans: BTreeMap::from([((own, 10), 7), (([10, 0, 0, 2].into(), 10), 8), ((own, 11), 9)]),
     };
     let own_route = RouteView { as_path: Vec::new(), ..flood(10, "10.0.0.1", 0) };
     let model = model_with(&[own_route, flood(10, "10.0.0.2", 0)], &facts);
-    assert_eq!(short(&model), ["10.0.0.1: 10*@7", "10.0.0.2: 10*"]);
+    assert_eq!(short(&model), ["10.0.0.1: 10*@7", "10.0.0.2: 10*@8"]);
     let [first, second] = &model.hosts[..] else { panic!("{model:?}") };
     assert_eq!((first.local, first.asn, first.name.as_deref()), (true, Some(65009), None));
     assert_eq!((second.local, second.asn, second.name.as_deref()), (false, Some(65001), Some("rack 2")));
