@@ -1,6 +1,6 @@
 //! From the configuration file's words to the core's and the dataplane's: the one place that knows all of them.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use bgp::session::{RemoteAsn, SessionConfig};
 use dataplane::kernel::{Kernel, KernelConfig};
 use dataplane::ovs::{OvsConfig, Switch};
@@ -16,13 +16,23 @@ use crate::speaker::socket::SocketOptions;
 pub(crate) fn dataplane(config: &config::Dataplane) -> Result<Option<Box<dyn Dataplane + Send>>> {
     Ok(match config {
         config::Dataplane::None { .. } => None,
+        config::Dataplane::Kernel(kernel) if kernel.layout == config::Layout::SingleDevice => {
+            bail!(
+                "the kernel dataplane cannot start: layout = \"single-device\" cannot be run by this version yet"
+            )
+        }
+        config::Dataplane::Kernel(kernel) if kernel.discover => {
+            bail!("the kernel dataplane cannot start: discover = true cannot be run by this version yet")
+        }
         config::Dataplane::Kernel(kernel) => {
             let backend = Kernel::open(KernelConfig {
-                bridge: kernel.bridge_prefix.clone(),
-                vxlan: kernel.vxlan_prefix.clone(),
+                layout: kernel.layout,
+                bridge: kernel.bridge.clone(),
+                vxlan: kernel.vxlan.clone(),
                 vtep: kernel.vtep,
                 port: kernel.vxlan_port,
                 manage_devices: kernel.manage_devices,
+                discover: kernel.discover,
                 ..KernelConfig::default()
             })
             .context("the kernel dataplane cannot start")?;
@@ -129,7 +139,7 @@ fn mac_vrf(config: &Config, v: &config::L2Vni) -> MacVrfConfig {
         export_rt: v.export_rt.clone(),
         interfaces: v.interfaces.clone(),
         port: config.dataplane.vxlan_port(),
-        vlan: None,
+        vlan: v.vlan,
         flood: v.flood,
         advertise_macs: v.advertise_macs,
         arp_suppression: v.arp_suppression,

@@ -3,12 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
-use dataplane::kernel::KernelConfig;
+use dataplane::kernel::{KernelConfig, Layout};
 use dataplane::ovs::OvsConfig;
 use types::{MacAddr, Vni};
 
 use super::parse::{MAX_INTERFACE_NAME, asn, interface_name, is_host, or};
 use super::read::{Section, Value};
+use super::vni::MAX_VLAN;
 use super::{Clients, Datapath, Dataplane, Kernel, OnExit, Ovs, VXLAN_PORT};
 use crate::evpn::default_router_mac;
 
@@ -35,18 +36,25 @@ pub(super) fn dataplane(mut s: Section<'_>, l2vnis: &[Section<'_>]) -> Option<Da
     let router_mac = common.as_ref().and_then(|c| c.router_mac.or(c.vtep.map(default_router_mac)));
     let ovs = ovs(s.section("ovs"), router_mac);
     s.finish();
-    for l2vni in l2vnis {
-        if backend == Some(Backend::None) {
-            l2vni.problem(
-                "needs a dataplane: remove it, or say backend = \"kernel\" or \"ovs\" in [dataplane]",
-            );
+    match backend {
+        Some(Backend::None) => {
+            let message =
+                "needs a dataplane: remove it, or say backend = \"kernel\" or \"ovs\" in [dataplane]";
+            for l2vni in l2vnis {
+                l2vni.problem(message);
+            }
         }
-        if backend == Some(Backend::Ovs) {
-            l2vni.problem_with(
-                "interfaces",
-                "are for the kernel backend; on Open vSwitch, ports are attached by client files: see [clients]",
-            );
+        Some(Backend::Ovs) => refuse(
+            l2vnis,
+            "are for the kernel backend; on Open vSwitch, ports are attached by client files: see [clients]",
+            "is for the kernel backend; on Open vSwitch, VLANs are those of client files: see [clients]",
+        ),
+        Some(Backend::Kernel) => {
+            if let Some(kernel) = &kernel {
+                fit(kernel, l2vnis);
+            }
         }
+        None => {}
     }
     let (common, kernel, ovs) = (common?, kernel?, ovs?);
     let Common { vtep, vxlan_port, on_exit, .. } = common;
@@ -57,6 +65,38 @@ pub(super) fn dataplane(mut s: Section<'_>, l2vnis: &[Section<'_>]) -> Option<Da
             Dataplane::Ovs(Ovs { vtep: vtep?, vxlan_port, on_exit, router_mac: router_mac?, ..ovs })
         }
     })
+}
+
+/// Complains about what VNIs say of their ports and VLANs.
+fn refuse(l2vnis: &[Section<'_>], interfaces: &str, vlan: &str) {
+    for l2vni in l2vnis {
+        l2vni.problem_with("interfaces", interfaces);
+        l2vni.problem_with("vlan", vlan);
+    }
+}
+
+/// Complains about what VNIs say and the layout does not have.
+fn fit(kernel: &Kernel, l2vnis: &[Section<'_>]) {
+    match kernel.layout {
+        _ if kernel.discover => refuse(
+            l2vnis,
+            "discover takes ports as they are: remove it, or say discover = false",
+            "discover takes VLANs as they are: remove it, or say discover = false",
+        ),
+        Layout::DevicePerVni => {
+            let message = "needs layout = \"single-device\" in [dataplane.kernel]: with a bridge for each VNI there are no VLANs";
+            for l2vni in l2vnis {
+                l2vni.problem_with("vlan", message);
+            }
+        }
+        Layout::SingleDevice => {
+            if let Some(l2vni) = l2vnis.get(usize::from(MAX_VLAN)) {
+                l2vni.problem(format!(
+                    "no VLAN is left for it: with layout = \"single-device\" each VNI has one, and a bridge has {MAX_VLAN}"
+                ));
+            }
+        }
+    }
 }
 
 fn common(s: &mut Section<'_>, backend: Option<Backend>) -> Option<Common> {
@@ -84,19 +124,51 @@ fn common(s: &mut Section<'_>, backend: Option<Backend>) -> Option<Common> {
 
 /// `[dataplane.kernel]`; what the sections around it say is filled in by the caller.
 fn kernel(mut s: Section<'_>, l2vnis: &[Section<'_>]) -> Option<Kernel> {
-    let layout = or(s.get("layout"), true, |value| {
-        if value.choice(&[("device-per-vni", true), ("single-device", false)])? {
-            Some(true)
-        } else {
-            value.bad("\"single-device\" is not in this version yet; use \"device-per-vni\"")
+    let words = [("device-per-vni", Layout::DevicePerVni), ("single-device", Layout::SingleDevice)];
+    let layout = or(s.get("layout"), Layout::DevicePerVni, |value| value.choice(&words));
+    let (bridge, vxlan) = match layout {
+        Some(Layout::SingleDevice) => {
+            let bridge = or(s.get("bridge"), "br-evpn".to_owned(), interface_name);
+            let vxlan = or(s.get("vxlan"), "vxlan1".to_owned(), |value| {
+                let name = interface_name(value)?;
+                if bridge.as_ref() == Some(&name) {
+                    value.bad("is the name of the bridge")
+                } else {
+                    Some(name)
+                }
+            });
+            (bridge, vxlan)
         }
+        _ => prefixes(&mut s, l2vnis).unzip(),
+    };
+    let discover = or(s.get("discover"), false, Value::boolean);
+    let manage_devices = or(s.get("manage-devices"), discover != Some(true), |value| {
+        let manage = value.boolean()?;
+        if manage && discover == Some(true) {
+            return value.bad("discover takes devices as they are: remove it, or say discover = false");
+        }
+        Some(manage)
     });
-    // The names of devices are made from these and a VNI: the longest that is configured has to fit.
+    s.finish();
+    Some(Kernel {
+        vtep: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        vxlan_port: VXLAN_PORT,
+        on_exit: OnExit::Keep,
+        layout: layout?,
+        bridge: bridge?,
+        vxlan: vxlan?,
+        manage_devices: manage_devices?,
+        discover: discover?,
+    })
+}
+
+/// What the names of bridges and VXLAN devices start with. They are made from these and a VNI: the longest that is
+/// configured has to fit.
+fn prefixes(s: &mut Section<'_>, l2vnis: &[Section<'_>]) -> Option<(String, String)> {
     let vnis = l2vnis.iter().filter_map(|l2vni| l2vni.peek("vni"));
     let digits = vnis.filter(|n| *n <= u64::from(Vni::MAX.get())).max().unwrap_or(1).to_string().len();
-    let prefix = |s: &mut Section<'_>, key, default: &str| {
-        let value = s.get(key);
-        or(value, default.to_owned(), |value| {
+    let mut prefix = |key, default: &str| {
+        or(s.get(key), default.to_owned(), |value| {
             let name = interface_name(value)?;
             let most = MAX_INTERFACE_NAME.saturating_sub(digits + 1);
             if name.len() > most {
@@ -108,29 +180,11 @@ fn kernel(mut s: Section<'_>, l2vnis: &[Section<'_>]) -> Option<Kernel> {
             Some(name)
         })
     };
-    let bridge_prefix = prefix(&mut s, "bridge", "br-evpn");
-    let vxlan_prefix = prefix(&mut s, "vxlan", "vxlan");
-    let manage_devices = or(s.get("manage-devices"), true, Value::boolean);
-    let discover = or(s.get("discover"), false, |value| {
-        if value.boolean()? { value.bad("not in this version yet; remove it") } else { Some(false) }
-    });
-    let names = bridge_prefix.zip(vxlan_prefix).filter(|(bridge, vxlan)| {
-        // The backend has the last word on names; better here, with a place, than when the daemon starts.
-        let devices =
-            KernelConfig { bridge: bridge.clone(), vxlan: vxlan.clone(), ..KernelConfig::default() };
-        devices.validate().map_err(|reason| s.problem(reason)).is_ok()
-    });
-    s.finish();
-    layout.and(discover)?;
-    let (bridge_prefix, vxlan_prefix) = names?;
-    Some(Kernel {
-        vtep: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        vxlan_port: VXLAN_PORT,
-        on_exit: OnExit::Keep,
-        bridge_prefix,
-        vxlan_prefix,
-        manage_devices: manage_devices?,
-    })
+    let (bridge, vxlan) = (prefix("bridge", "br-evpn"), prefix("vxlan", "vxlan"));
+    // The backend has the last word on names; better here, with a place, than when the daemon starts.
+    let devices = KernelConfig { bridge: bridge?, vxlan: vxlan?, ..KernelConfig::default() };
+    devices.validate().map_err(|reason| s.problem(reason)).ok()?;
+    Some((devices.bridge, devices.vxlan))
 }
 
 /// `[dataplane.ovs]`; what the section around it says is filled in by the caller.

@@ -37,6 +37,7 @@ pub use error::{ConfigErrors, Problem};
 pub(crate) use parse::{check_interface_name, is_host};
 pub(crate) use read::hint;
 
+pub use ::dataplane::kernel::Layout;
 pub use ::dataplane::ovs::Datapath;
 
 pub use crate::evpn::{DuplicateDetection, ImportRt, auto_export as auto_rt};
@@ -95,6 +96,9 @@ impl Config {
             parts.push(count(self.bgp.dynamic_neighbors.len(), "range", "ranges"));
         }
         parts.push(count(self.l2vnis.len(), "VNI", "VNIs"));
+        if self.dataplane.discovers() {
+            parts.push("and those that are found".to_owned());
+        }
         parts.join(", ")
     }
 }
@@ -252,6 +256,11 @@ impl Dataplane {
         }
     }
 
+    /// The VNIs are those that others set up.
+    pub const fn discovers(&self) -> bool {
+        matches!(self, Self::Kernel(kernel) if kernel.discover)
+    }
+
     /// What becomes of what we wrote when we are told to stop.
     pub const fn on_exit(&self) -> OnExit {
         match self {
@@ -262,7 +271,7 @@ impl Dataplane {
     }
 }
 
-/// `[dataplane]` and `[dataplane.kernel]` with `backend = "kernel"`, layout `device-per-vni`.
+/// `[dataplane]` and `[dataplane.kernel]` with `backend = "kernel"`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kernel {
     /// Source address of VXLAN packets.
@@ -271,12 +280,16 @@ pub struct Kernel {
     pub vxlan_port: u16,
     /// What becomes of the devices and rows we wrote when we stop.
     pub on_exit: OnExit,
-    /// The bridge of a VNI is this followed by the VNI.
-    pub bridge_prefix: String,
-    /// The VXLAN device of a VNI is this followed by the VNI.
-    pub vxlan_prefix: String,
+    /// Which devices carry the VNIs.
+    pub layout: Layout,
+    /// The bridge of a VNI is this followed by the VNI; with [`Layout::SingleDevice`] this is the bridge.
+    pub bridge: String,
+    /// The VXLAN device of a VNI is this followed by the VNI; with [`Layout::SingleDevice`] this is the device.
+    pub vxlan: String,
     /// Create and remove devices; otherwise only use those that exist.
     pub manage_devices: bool,
+    /// The VNIs are those that others set up; ports, VLANs and devices stay as they are. Never with `manage_devices`.
+    pub discover: bool,
 }
 
 /// `[dataplane]` and `[dataplane.ovs]` with `backend = "ovs"`.
@@ -331,6 +344,8 @@ pub struct L2Vni {
     pub rd: Rd,
     /// Local ports to attach; no other VNI has them.
     pub interfaces: Vec<String>,
+    /// The VLAN that stands for it on this host, 1 to 4094, which no other VNI has; `None`: one that is free.
+    pub vlan: Option<u16>,
     /// Flood by ingress replication; otherwise not at all.
     pub flood: bool,
     /// Announce the MACs learned on local ports.

@@ -16,16 +16,19 @@ use super::error::Problem;
 /// The text of a document and the problems found in it so far.
 pub(super) struct Document<'a> {
     text: &'a str,
+    /// Where each line starts.
+    lines: Vec<usize>,
     problems: RefCell<Vec<Problem>>,
 }
 
 impl<'a> Document<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        Self { text, problems: RefCell::default() }
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { text, lines, problems: RefCell::default() }
     }
 
     fn line(&self, offset: usize) -> usize {
-        self.text[..offset].matches('\n').count() + 1
+        self.lines.partition_point(|start| *start <= offset)
     }
 
     /// Notes a problem with what is at `span`.

@@ -1,5 +1,6 @@
 //! Every problem a configuration can have, with the exact place and words; what a good one becomes.
 
+mod layouts;
 mod ovs;
 
 use super::*;
@@ -140,9 +141,11 @@ fn the_least_there_can_be() {
                 vtep: "10.0.0.101".parse().unwrap(),
                 vxlan_port: 4789,
                 on_exit: OnExit::Keep,
-                bridge_prefix: "br-evpn".into(),
-                vxlan_prefix: "vxlan".into(),
+                layout: Layout::DevicePerVni,
+                bridge: "br-evpn".into(),
+                vxlan: "vxlan".into(),
                 manage_devices: true,
+                discover: false,
             }),
             l2vnis: vec![],
             clients: None,
@@ -225,9 +228,11 @@ fn everything_there_can_be() {
             vtep: "2001:db8::101".parse().unwrap(),
             vxlan_port: 8472,
             on_exit: OnExit::Remove,
-            bridge_prefix: "br".into(),
-            vxlan_prefix: "vx".into(),
+            layout: Layout::DevicePerVni,
+            bridge: "br".into(),
+            vxlan: "vx".into(),
             manage_devices: false,
+            discover: false,
         })
     );
     // In order of VNI, with the automatic route targets and route distinguisher made out.
@@ -238,6 +243,7 @@ fn everything_there_can_be() {
         export_rt: vec![RouteTarget([0, 2, 0xea, 0x01, 0, 0, 0, 7])],
         rd: "10.0.0.1:7".parse().unwrap(),
         interfaces: vec![],
+        vlan: None,
         flood: true,
         advertise_macs: true,
         arp_suppression: true,
@@ -253,6 +259,7 @@ fn everything_there_can_be() {
         export_rt: vec![rt("65000:100")],
         rd: "65000:1".parse().unwrap(),
         interfaces: vec!["eth1".into(), "eth2".into()],
+        vlan: None,
         flood: false,
         advertise_macs: false,
         arp_suppression: false,
@@ -354,16 +361,7 @@ fn not_in_this_version() {
     each(&[
         ("[[l3vni]]\nvni = 5000\n", "7:3 l3vni: not in this version yet; remove it"),
         ("[control]\nhttp = \"127.0.0.1:9179\"\n", "8:1 control.http: not in this version yet; remove it"),
-        (
-            "[dataplane.kernel]\ndiscover = true\n",
-            "8:12 dataplane.kernel.discover: not in this version yet; remove it",
-        ),
-        (
-            "[dataplane.kernel]\nlayout = \"single-device\"\n",
-            "8:10 dataplane.kernel.layout: \"single-device\" is not in this version yet; use \"device-per-vni\"",
-        ),
     ]);
-    each_l2vni(&[("vlan = 100", "9:1 l2vni.vlan: not in this version yet; remove it")]);
     let errors = parse(&format!("{ROUTER}[[l3vni]]\nvni = 1\n")).unwrap_err();
     assert_eq!(
         errors.lines().collect::<Vec<_>>(),
@@ -724,7 +722,12 @@ fn files() {
 fn every_key_is_documented() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
     let docs = std::fs::read_to_string(docs).unwrap();
-    for line in EVERYTHING.lines().chain(ovs::OVS.lines()).filter(|line| !line.is_empty()) {
+    for line in EVERYTHING
+        .lines()
+        .chain(ovs::OVS.lines())
+        .chain(layouts::SINGLE.lines())
+        .filter(|line| !line.is_empty())
+    {
         let key = line.split(" = ").next().unwrap();
         assert!(docs.contains(&format!("`{key}`")), "{key} is not in docs/configuration.md");
     }

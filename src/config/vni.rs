@@ -11,12 +11,16 @@ use super::parse::{interface_name, or};
 use super::read::{Section, Value};
 use super::{ImportRt, L2Vni, auto_rt};
 
+/// The highest VLAN (IEEE 802.1Q: 4095 is reserved).
+pub(super) const MAX_VLAN: u16 = 4094;
+
 /// What no two VNIs may have, and in which line one has it.
 #[derive(Default)]
 struct Seen {
     vnis: HashMap<Vni, usize>,
     rds: HashMap<Rd, (Vni, usize)>,
     interfaces: HashMap<String, (Vni, usize)>,
+    vlans: HashMap<u16, (Vni, usize)>,
 }
 
 /// Reads all VNIs; in order of VNI, each with its route distinguisher.
@@ -73,7 +77,14 @@ fn l2vni(mut s: Section<'_>, asn: u32, seen: &mut Seen) -> Option<(L2Vni, Option
         Some(Some(rd))
     });
     let interfaces = or(s.get("interfaces"), Vec::new(), |value| interfaces(value, number, seen));
-    s.not_yet("vlan");
+    let vlan = or(s.get("vlan"), None, |value| {
+        let vlan = value.integer(1..=u64::from(MAX_VLAN))?;
+        if let Some((other, line)) = seen.vlans.get(&vlan) {
+            return value.bad(format!("VLAN {vlan} is the one of VNI {other} already, in line {line}"));
+        }
+        seen.vlans.insert(vlan, (number, value.line()));
+        Some(Some(vlan))
+    });
     let flood =
         or(s.get("flood"), true, |value| value.choice(&[("ingress-replication", true), ("off", false)]));
     let advertise_macs = or(s.get("advertise-macs"), true, Value::boolean);
@@ -85,6 +96,7 @@ fn l2vni(mut s: Section<'_>, asn: u32, seen: &mut Seen) -> Option<(L2Vni, Option
         export_rt: export_rt?,
         rd: Rd::default(),
         interfaces: interfaces?,
+        vlan: vlan?,
         flood: flood?,
         advertise_macs: advertise_macs?,
         arp_suppression: arp_suppression?,
