@@ -185,3 +185,45 @@ pub trait Backend {
         None
     }
 }
+
+impl<B: Backend + ?Sized> Backend for Box<B> {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+
+    fn vnis(&mut self) -> Result<Vec<Vni>, Error> {
+        (**self).vnis()
+    }
+
+    fn observe(&mut self, vni: Vni, scope: Scope, found: &mut dyn FnMut(Fact)) -> Result<Device, Error> {
+        (**self).observe(vni, scope, found)
+    }
+
+    fn look(&mut self, keys: &[Key], found: &mut dyn FnMut(Fact)) -> Result<(), Error> {
+        (**self).look(keys, found)
+    }
+
+    fn apply(&mut self, ops: &[Op], outcomes: &mut Vec<Outcome>) {
+        (**self).apply(ops, outcomes);
+    }
+
+    fn poll(&mut self, facts: &mut Vec<Fact>) -> bool {
+        (**self).poll(facts)
+    }
+
+    fn describe(&mut self, op: &Op) -> Vec<String> {
+        (**self).describe(op)
+    }
+
+    fn port(&mut self, vni: Vni, interface: &str) -> Result<PortPlace, Error> {
+        (**self).port(vni, interface)
+    }
+
+    fn forget_port(&mut self, interface: &str) {
+        (**self).forget_port(interface);
+    }
+
+    fn event_fd(&self) -> Option<BorrowedFd<'_>> {
+        (**self).event_fd()
+    }
+}

@@ -2,24 +2,61 @@
 
 use types::Vni;
 
-use super::Kernel;
+use super::base::Base;
 use super::links::Link;
 use super::observe::found_neighbour;
-use super::rows::Fdb;
+use super::rows::{Fdb, Place};
+use super::socket::Heard;
 use super::wire::{
-    AF_BRIDGE, NUD_FAILED, NUD_INCOMPLETE, Neigh, RTM_DELLINK, RTM_DELNEIGH, RTM_NEWLINK, RTM_NEWNEIGH,
+    AF_BRIDGE, Message, Messages, NUD_FAILED, NUD_INCOMPLETE, Neigh, RTM_DELLINK, RTM_DELNEIGH, RTM_NEWLINK,
+    RTM_NEWNEIGH,
 };
-use crate::backend::{Device, Fact};
+use crate::backend::Fact;
 use crate::rows::{Key, Row};
 
-impl Kernel {
-    pub(super) fn event(&mut self, kind: u16, body: &[u8], facts: &mut Vec<Fact>) {
+/// Datagrams read from the monitor in one poll: more than one turn of the reconciler causes by removing rows (two for
+/// each of its 2048), or a large withdrawal would fill the buffer with our own echoes.
+const POLL: usize = 8192;
+
+/// Which VNI a row in an FDB belongs to, and where that one is.
+pub(super) type Whose<'a> = &'a dyn Fn(&Base, &Neigh) -> Option<(Vni, Place)>;
+
+impl Base {
+    /// Reads a bounded number of datagrams, and hands on each message; true if there may be more.
+    pub(super) fn hear(
+        &mut self,
+        facts: &mut Vec<Fact>,
+        event: &mut dyn FnMut(&mut Self, &Message<'_>, &mut Vec<Fact>),
+    ) -> bool {
+        let mut buffer = std::mem::take(&mut self.heard);
+        let mut more = true;
+        for _ in 0..POLL {
+            match self.monitor.read(&mut buffer) {
+                Heard::Bytes(n) => {
+                    for message in Messages(&buffer[..n]) {
+                        event(self, &message, facts);
+                    }
+                }
+                Heard::Lost => facts.push(Fact::Lost),
+                Heard::Nothing => {
+                    more = false;
+                    break;
+                }
+            }
+        }
+        self.heard = buffer;
+        more
+    }
+
+    /// Links and neighbours: what is the same in every layout.
+    pub(super) fn event(&mut self, message: &Message<'_>, whose: Whose<'_>, facts: &mut Vec<Fact>) {
+        let (kind, body) = (message.kind, message.body);
         match kind {
             RTM_NEWLINK | RTM_DELLINK => self.link_event(kind, body, facts),
             RTM_NEWNEIGH | RTM_DELNEIGH => {
                 let Some(n) = Neigh::parse(body) else { return };
                 if n.family == AF_BRIDGE {
-                    self.fdb_event(kind, &n, facts);
+                    self.fdb_event(kind, &n, whose, facts);
                 } else if let Some(&vni) = self.by_index.get(&n.index) {
                     self.neighbour_event(kind, &n, vni, facts);
                 }
@@ -28,10 +65,9 @@ impl Kernel {
         }
     }
 
-    pub(super) fn fdb_event(&mut self, kind: u16, n: &Neigh, facts: &mut Vec<Fact>) {
-        let vni = self.by_index.get(&n.index).or_else(|| self.by_index.get(&n.master?));
-        let Some((&vni, devices)) = vni.and_then(|vni| Some((vni, self.vnis.get(vni)?))) else { return };
-        let fdb = Fdb::of(n, vni, devices.at);
+    fn fdb_event(&mut self, kind: u16, n: &Neigh, whose: Whose<'_>, facts: &mut Vec<Fact>) {
+        let Some((vni, at)) = whose(self, n) else { return };
+        let fdb = Fdb::of(n, vni, at);
         if kind == RTM_NEWNEIGH {
             match fdb {
                 Fdb::Local { mac, port, sticky } => {
@@ -53,8 +89,8 @@ impl Kernel {
         }
     }
 
-    pub(super) fn neighbour_event(&self, kind: u16, n: &Neigh, vni: Vni, facts: &mut Vec<Fact>) {
-        if self.vnis.get(&vni).is_none_or(|devices| devices.at.bridge != n.index) {
+    fn neighbour_event(&self, kind: u16, n: &Neigh, vni: Vni, facts: &mut Vec<Fact>) {
+        if self.vnis.get(&vni).is_none_or(|placed| placed.at.table != Some(n.index)) {
             return;
         }
         let Some(ip) = n.dst else { return };
@@ -72,7 +108,7 @@ impl Kernel {
     }
 
     /// Keeps the picture of the links, and remembers whose have changed.
-    pub(super) fn link_event(&mut self, kind: u16, body: &[u8], facts: &mut Vec<Fact>) {
+    fn link_event(&mut self, kind: u16, body: &[u8], facts: &mut Vec<Fact>) {
         self.affected.extend(Link::index_of(body).and_then(|index| self.by_index.get(&index)));
         let Some(link) = Link::parse(body) else { return };
         self.affected.extend(self.by_name.get(&link.name));
@@ -81,23 +117,9 @@ impl Kernel {
         let before = self.links.get(link.index).filter(|before| before.name != link.name);
         facts.extend(before.and_then(|before| self.asked.get(&*before.name)).cloned().map(Fact::Port));
         if kind == RTM_DELLINK {
-            self.names.remove(&link.index);
-            self.links.remove(link.index);
+            self.link_gone(link.index);
         } else {
             self.links.insert(link);
-        }
-    }
-
-    /// Tells of the VNIs whose devices no longer are as they were put. An event may be older than what was done
-    /// since, so the links are read anew.
-    pub(super) fn tell_affected(&mut self, facts: &mut Vec<Fact>) {
-        for vni in std::mem::take(&mut self.affected) {
-            let read = self.refresh(vni);
-            // Not put (any longer), or still to be: whoever waits for the link may try again.
-            let right = self.vnis.get(&vni).is_some_and(|devices| self.state(devices) == Device::Right);
-            if read.is_err() || !right {
-                facts.push(Fact::Device(vni));
-            }
         }
     }
 }

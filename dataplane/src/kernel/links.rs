@@ -5,23 +5,40 @@ use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
 use netlink_packet_core::{Emitable, Parseable};
-use netlink_packet_route::AddressFamily;
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, InfoBridge, InfoBridgePort, InfoData,
-    InfoKind, InfoPortData, InfoPortKind, InfoVxlan, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo,
-    LinkMessage,
+    InfoKind, InfoPortData, InfoPortKind, InfoVlan, InfoVxlan, LinkAttribute, LinkExtentMask, LinkFlags,
+    LinkInfo, LinkMessage,
 };
 use types::{MacAddr, Vni};
 
-use super::wire::Batch;
+use super::wire::{AF_UNSPEC, Batch};
 
 /// What a link is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    Bridge,
+    Bridge(Bridge),
     Vxlan(Vxlan),
+    Vlan(Vlan),
     /// Anything else, by the kernel's name for it (empty: a physical device).
     Other(String),
+}
+
+/// How a bridge is set, as far as VLANs go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Bridge {
+    /// `None`: this kernel knows no VLANs on a bridge.
+    pub(super) vlan_filtering: Option<bool>,
+    /// The VLAN that a new port is put into; 0: none.
+    pub(super) default_pvid: Option<u16>,
+}
+
+/// An interface that is one VLAN of another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Vlan {
+    pub(super) id: u16,
+    /// The other.
+    pub(super) lower: u32,
 }
 
 /// What a VXLAN device was made with.
@@ -33,6 +50,8 @@ pub(super) struct Vxlan {
     pub(super) learning: bool,
     /// Takes the VNI from each packet's metadata: no device of one VNI.
     pub(super) external: bool,
+    /// Takes packets of those VNIs only that it was told of.
+    pub(super) vnifilter: bool,
 }
 
 /// The settings of a bridge port that we care about.
@@ -41,6 +60,8 @@ pub(super) struct Port {
     pub(super) learning: bool,
     pub(super) suppress: bool,
     pub(super) flood: bool,
+    /// VLANs of this port are VNIs of the tunnel behind it.
+    pub(super) vlan_tunnel: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +80,11 @@ pub(super) struct Link {
 impl Link {
     /// From the body of an RTM_NEWLINK or RTM_DELLINK.
     pub(super) fn parse(body: &[u8]) -> Option<Self> {
+        // The news of a bridge about its port says little of the link, and with thousands of VLANs the kernel writes
+        // them past the end of their attribute: nobody can read that.
+        if *body.first()? != AF_UNSPEC {
+            return None;
+        }
         let message = match LinkMessage::parse(body) {
             Ok(message) => message,
             Err(error) => {
@@ -66,10 +92,6 @@ impl Link {
                 return None;
             }
         };
-        // The news of a bridge about its port says little of the link.
-        if message.header.interface_family != AddressFamily::Unspec {
-            return None;
-        }
         let mut link = Self {
             index: message.header.index,
             name: String::new(),
@@ -80,8 +102,10 @@ impl Link {
             group: 0,
             port: None,
         };
+        let mut lower = 0;
         for attribute in message.attributes {
             match attribute {
+                LinkAttribute::Link(index) => lower = index,
                 LinkAttribute::IfName(name) => link.name = name,
                 LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
                 LinkAttribute::Group(group) => link.group = group,
@@ -89,6 +113,9 @@ impl Link {
                 LinkAttribute::LinkInfo(infos) => link.read_info(&infos),
                 _ => {}
             }
+        }
+        if let Kind::Vlan(vlan) = &mut link.kind {
+            vlan.lower = lower;
         }
         Some(link)
     }
@@ -101,17 +128,27 @@ impl Link {
     fn read_info(&mut self, infos: &[LinkInfo]) {
         for info in infos {
             match info {
-                LinkInfo::Kind(InfoKind::Bridge) => self.kind = Kind::Bridge,
+                // More is known once its data are read, which follow.
+                LinkInfo::Kind(InfoKind::Bridge) => self.kind = Kind::Bridge(Bridge::default()),
+                LinkInfo::Kind(InfoKind::Vlan) => self.kind = Kind::Vlan(Vlan::default()),
                 LinkInfo::Kind(InfoKind::Vxlan) => {}
                 LinkInfo::Kind(kind) => self.kind = Kind::Other(kind.to_string()),
                 LinkInfo::Data(InfoData::Vxlan(attributes)) => self.kind = read_vxlan(attributes),
+                LinkInfo::Data(InfoData::Bridge(attributes)) => self.kind = read_bridge(attributes),
+                LinkInfo::Data(InfoData::Vlan(attributes)) => {
+                    let id = attributes
+                        .iter()
+                        .find_map(|a| if let InfoVlan::Id(id) = a { Some(*id) } else { None });
+                    self.kind = Kind::Vlan(Vlan { id: id.unwrap_or(0), lower: 0 });
+                }
                 LinkInfo::PortData(InfoPortData::BridgePort(attributes)) => {
-                    let mut port = Port { learning: true, suppress: false, flood: true };
+                    let mut port = Port { learning: true, suppress: false, flood: true, vlan_tunnel: false };
                     for attribute in attributes {
                         match attribute {
                             InfoBridgePort::Learning(on) => port.learning = *on,
                             InfoBridgePort::NeighSupress(on) => port.suppress = *on,
                             InfoBridgePort::UnicastFlood(on) => port.flood = *on,
+                            InfoBridgePort::VlanTunnel(on) => port.vlan_tunnel = *on,
                             _ => {}
                         }
                     }
@@ -129,19 +166,44 @@ impl Link {
         }
     }
 
+    pub(super) const fn bridge(&self) -> Option<&Bridge> {
+        match &self.kind {
+            Kind::Bridge(bridge) => Some(bridge),
+            _ => None,
+        }
+    }
+
+    pub(super) const fn is_bridge(&self) -> bool {
+        self.bridge().is_some()
+    }
+
     /// For humans: `a bridge`, `a VXLAN device`, `a veth device`.
     pub(super) fn what(&self) -> String {
         match &self.kind {
-            Kind::Bridge => "a bridge".into(),
+            Kind::Bridge(_) => "a bridge".into(),
             Kind::Vxlan(_) => "a VXLAN device".into(),
+            Kind::Vlan(_) => "a VLAN device".into(),
             Kind::Other(kind) if kind.is_empty() => "a physical device".into(),
             Kind::Other(kind) => format!("a {kind} device"),
         }
     }
 }
 
+fn read_bridge(attributes: &[InfoBridge]) -> Kind {
+    let mut bridge = Bridge::default();
+    for attribute in attributes {
+        match attribute {
+            InfoBridge::VlanFiltering(on) => bridge.vlan_filtering = Some(*on),
+            InfoBridge::VlanDefaultPvid(vlan) => bridge.default_pvid = Some(*vlan),
+            _ => {}
+        }
+    }
+    Kind::Bridge(bridge)
+}
+
 fn read_vxlan(attributes: &[InfoVxlan]) -> Kind {
-    let mut vxlan = Vxlan { vni: Vni::ZERO, local: None, port: 0, learning: false, external: false };
+    let mut vxlan =
+        Vxlan { vni: Vni::ZERO, local: None, port: 0, learning: false, external: false, vnifilter: false };
     for attribute in attributes {
         match attribute {
             InfoVxlan::Id(id) => vxlan.vni = Vni::new(*id).unwrap_or_default(),
@@ -150,6 +212,7 @@ fn read_vxlan(attributes: &[InfoVxlan]) -> Kind {
             InfoVxlan::Port(port) => vxlan.port = *port,
             InfoVxlan::Learning(on) => vxlan.learning = *on,
             InfoVxlan::CollectMetadata(on) => vxlan.external = *on,
+            InfoVxlan::Vnifilter(on) => vxlan.vnifilter = *on,
             _ => {}
         }
     }
@@ -317,6 +380,7 @@ pub(super) fn set_port(index: u32, port: Port) -> LinkMessage {
         InfoBridgePort::Learning(port.learning),
         InfoBridgePort::NeighSupress(port.suppress),
         InfoBridgePort::UnicastFlood(port.flood),
+        InfoBridgePort::VlanTunnel(port.vlan_tunnel),
     ];
     let info =
         vec![LinkInfo::PortKind(InfoPortKind::Bridge), LinkInfo::PortData(InfoPortData::BridgePort(data))];

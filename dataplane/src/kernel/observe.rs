@@ -1,24 +1,24 @@
-//! Reading what stands in the kernel: dumps of a VNI, and lookups of single rows.
+//! Reading what stands in the kernel: dumps, and lookups of single rows.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use rustix::io::Errno;
 use types::{MacAddr, Vni};
 
-use super::rows::{self, Fdb, Indexes};
+use super::base::{Base, Placed};
+use super::rows::{self, Fdb, Place};
 use super::socket::Refusal;
 use super::wire::{
-    AF_BRIDGE, AF_INET, AF_INET6, Message, NDA_IFINDEX, NDA_MASTER, NLM_F_DUMP, NTF_EXT_LEARNED, NTF_ROUTER,
-    NUD_FAILED, NUD_INCOMPLETE, NUD_NOARP, NUD_PERMANENT, Neigh, RTM_GETNEIGH, RTM_NEWNEIGH,
+    AF_BRIDGE, AF_INET, AF_INET6, Message, NDA_IFINDEX, NLM_F_DUMP, NTF_EXT_LEARNED, NTF_ROUTER, NUD_FAILED,
+    NUD_INCOMPLETE, NUD_NOARP, NUD_PERMANENT, Neigh, RTM_GETNEIGH, RTM_NEWNEIGH,
 };
-use super::{BATCH, Kernel, VniDevices, refused};
-use crate::backend::{Device, Error, Fact};
+use super::{BATCH, refused};
+use crate::backend::{Error, Fact};
 use crate::intent::Neighbour;
 use crate::rows::{Key, Row};
 
-impl Kernel {
+impl Base {
     pub(super) fn dump(&mut self, what: &str, each: &mut dyn FnMut(&Neigh)) -> Result<(), Error> {
         self.requests
             .ask(&mut self.batch, &mut |m: &Message<'_>| {
@@ -32,33 +32,11 @@ impl Kernel {
             .map_err(|refusal| refused(what.to_owned(), refusal))
     }
 
-    /// Everything in the FDB of a VNI.
-    pub(super) fn observe_fdb(
-        &mut self,
-        vni: Vni,
-        at: Indexes,
-        found: &mut dyn FnMut(Fact),
-    ) -> Result<(), Error> {
-        self.dump_fdb(vni, at, (NDA_MASTER, at.bridge), found)
-    }
-
-    /// What the bridge has on its local ports. One walk of its table for each, however large that is.
-    pub(super) fn observe_ports(
-        &mut self,
-        vni: Vni,
-        at: Indexes,
-        found: &mut dyn FnMut(Fact),
-    ) -> Result<(), Error> {
-        let ports: Vec<u32> =
-            self.links.ports(at.bridge).map(|link| link.index).filter(|i| *i != at.vxlan).collect();
-        ports.into_iter().try_for_each(|port| self.dump_fdb(vni, at, (NDA_IFINDEX, port), found))
-    }
-
+    /// Walks an FDB. `whose` says which VNI a row is of, and where that one is.
     pub(super) fn dump_fdb(
         &mut self,
-        vni: Vni,
-        at: Indexes,
         filter: (u16, u32),
+        whose: &dyn Fn(&Neigh) -> Option<(Vni, Place)>,
         found: &mut dyn FnMut(Fact),
     ) -> Result<(), Error> {
         self.batch.clear();
@@ -66,79 +44,69 @@ impl Kernel {
         self.batch.neigh(AF_BRIDGE, 0, 0, 0);
         self.batch.attr(filter.0, &filter.1.to_ne_bytes());
         // The kernel shows a port's rows in the bridge before the device's own: the halves meet here.
-        let mut halves: HashMap<MacAddr, bool, RandomState> = HashMap::default();
-        let mut ports: Vec<(MacAddr, u32, bool)> = Vec::new();
+        let mut halves: HashMap<(Vni, MacAddr), bool, RandomState> = HashMap::default();
+        let mut ports: Vec<(Vni, MacAddr, u32, bool)> = Vec::new();
         self.dump("list the FDB", &mut |n| {
-            // Before Linux 5.0 a dump is not filtered.
-            if n.index != at.vxlan && n.index != at.bridge && n.master != Some(at.bridge) {
-                return;
-            }
+            let Some((vni, at)) = whose(n) else { return };
             match Fdb::of(n, vni, at) {
                 Fdb::Flood { vtep, flood, own } => {
                     found(Fact::Row { row: Row::Flood(vni, vtep, flood), own });
                 }
                 Fdb::Bridge { mac, sticky } => {
-                    halves.insert(mac, sticky);
+                    halves.insert((vni, mac), sticky);
                 }
                 Fdb::Vxlan { mac, to } => {
-                    let row = rows::mac_row(vni, mac, halves.remove(&mac), to);
+                    let row = rows::mac_row(vni, mac, halves.remove(&(vni, mac)), to);
                     found(Fact::Row { row, own: true });
                 }
-                Fdb::Local { mac, port, sticky } => ports.push((mac, port, sticky)),
+                Fdb::Local { mac, port, sticky } => ports.push((vni, mac, port, sticky)),
                 Fdb::Foreign { mac } => found(Fact::Foreign(vni, mac)),
                 Fdb::Nothing => {}
             }
         })?;
-        for mac in halves.into_keys() {
+        for (vni, mac) in halves.into_keys() {
             found(Fact::Row { row: Row::Mac(vni, mac, None), own: true });
         }
-        for (mac, port, sticky) in ports {
+        for (vni, mac, port, sticky) in ports {
             let interface = self.port_name(port);
             found(Fact::Local { vni, mac, interface, sticky });
         }
         Ok(())
     }
 
-    pub(super) fn observe_all(
-        &mut self,
-        vni: Vni,
-        at: Indexes,
-        found: &mut dyn FnMut(Fact),
-    ) -> Result<(), Error> {
-        self.observe_fdb(vni, at, found)?;
-        self.observe_neighbours(vni, at, found)
-    }
-
     pub(super) fn observe_neighbours(
         &mut self,
         vni: Vni,
-        at: Indexes,
+        at: Place,
+        found: &mut dyn FnMut(Fact),
+    ) -> Result<(), Error> {
+        let Some(table) = at.table else { return Ok(()) };
+        self.dump_neighbours(Some(table), &|index| (index == table).then_some(vni), found)
+    }
+
+    /// Walks the ARP and ND entries of an interface, or of all. `whose` says which VNI those of an interface are of.
+    pub(super) fn dump_neighbours(
+        &mut self,
+        interface: Option<u32>,
+        whose: &dyn Fn(u32) -> Option<Vni>,
         found: &mut dyn FnMut(Fact),
     ) -> Result<(), Error> {
         for family in [AF_INET, AF_INET6] {
             self.batch.clear();
             self.batch.begin(RTM_GETNEIGH, NLM_F_DUMP);
             self.batch.neigh(family, 0, 0, 0);
-            self.batch.attr(NDA_IFINDEX, &at.bridge.to_ne_bytes());
+            if let Some(index) = interface {
+                self.batch.attr(NDA_IFINDEX, &index.to_ne_bytes());
+            }
             self.dump("list neighbours", &mut |n| {
-                if n.index == at.bridge && n.family == family {
+                if n.family == family
+                    && let Some(vni) = whose(n.index)
+                {
                     found_neighbour(n, vni, found);
                 }
             })?;
         }
         Ok(())
-    }
-
-    /// What there is in a VNI that was not put in this run (a dry run asks).
-    pub(super) fn observe_unknown(&mut self, vni: Vni, found: &mut dyn FnMut(Fact)) -> Result<Device, Error> {
-        let at = self.links.carrying(vni).find_map(|vxlan| {
-            let bridge = vxlan.master.filter(|index| self.links.get(*index).is_some())?;
-            Some(Indexes { bridge, vxlan: vxlan.index })
-        });
-        match at {
-            None => Ok(Device::Missing),
-            Some(at) => self.observe_all(vni, at, found).map(|()| Device::Wrong),
-        }
     }
 
     /// Looks up keys, many to a datagram: a MAC in the bridge and in the VXLAN device, a neighbour on the bridge.
@@ -148,7 +116,7 @@ impl Kernel {
             self.batch.clear();
             let mut owners: Vec<usize> = Vec::with_capacity(BATCH);
             for (i, key) in keys.iter().enumerate() {
-                let Some(VniDevices { at, .. }) = self.vnis.get(&key.vni()) else { continue };
+                let Some(Placed { at, .. }) = self.vnis.get(&key.vni()) else { continue };
                 rows::encode_get(key, *at, &mut self.batch);
                 owners.resize(self.batch.len(), i);
             }
@@ -179,7 +147,7 @@ impl Kernel {
     /// Tells what the answers to one key come to.
     pub(super) fn tell_found(&mut self, key: Key, answers: &[(usize, Neigh)], found: &mut dyn FnMut(Fact)) {
         let vni = key.vni();
-        let Some(VniDevices { at, .. }) = self.vnis.get(&vni) else { return };
+        let Some(Placed { at, .. }) = self.vnis.get(&vni) else { return };
         let at = *at;
         let Key::Mac(_, mac) = key else {
             return answers.iter().for_each(|(_, n)| found_neighbour(n, vni, found));
@@ -201,18 +169,9 @@ impl Kernel {
             found(Fact::Row { row: rows::mac_row(vni, mac, bridge, to), own: true });
         }
     }
-
-    pub(super) fn port_name(&mut self, index: u32) -> Arc<str> {
-        let name = self.links.get(index).map_or("?", |link| link.name.as_str());
-        let known = self.names.entry(index).or_insert_with(|| Arc::from(name));
-        if known.as_ref() != name {
-            *known = Arc::from(name);
-        }
-        Arc::clone(known)
-    }
 }
 
-/// An ARP or ND entry on a bridge: ours, or that of a host found here.
+/// An ARP or ND entry: ours, or that of a host found here.
 pub(super) fn found_neighbour(n: &Neigh, vni: Vni, found: &mut dyn FnMut(Fact)) {
     let (Some(ip), Some(mac)) = (n.dst, n.mac) else { return };
     // The kernel's own entries for groups.

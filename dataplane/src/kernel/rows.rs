@@ -6,6 +6,10 @@
 //! | MAC | bridge FDB (towards the VXLAN port) and VXLAN FDB (towards the VTEP), one message for both, replaced |
 //! | neighbour | ARP or ND entry on the bridge, NUD_NOARP |
 //!
+//! Where VNIs share a bridge and a VXLAN device, the row in the bridge bears the VLAN of the VNI, and the one in the
+//! VXLAN device the VNI itself (NDA_SRC_VNI; in questions the kernel wants it as NDA_VNI). A row there without a VNI for
+//! the wire is sent with its own.
+//!
 //! All bear NTF_EXT_LEARNED: that is how ours are told from others', and keeps the kernel from ageing them.
 //! Neighbours have [`PROTOCOL`] too. What was found by trying it (Linux 6.18):
 //!
@@ -20,9 +24,10 @@ use std::net::IpAddr;
 use types::{MacAddr, Vni};
 
 use super::wire::{
-    AF_BRIDGE, AF_INET, AF_INET6, Batch, NDA_DST, NDA_LLADDR, NDA_MASTER, NDA_PROTOCOL, NDA_VNI,
-    NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE, NTF_EXT_LEARNED, NTF_MASTER, NTF_ROUTER, NTF_SELF, NTF_STICKY,
-    NUD_NOARP, NUD_PERMANENT, NUD_REACHABLE, Neigh, RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH,
+    AF_BRIDGE, AF_INET, AF_INET6, Batch, NDA_DST, NDA_LLADDR, NDA_MASTER, NDA_PROTOCOL, NDA_SRC_VNI,
+    NDA_VLAN, NDA_VNI, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE, NTF_EXT_LEARNED, NTF_MASTER, NTF_ROUTER,
+    NTF_SELF, NTF_STICKY, NUD_NOARP, NUD_PERMANENT, NUD_REACHABLE, Neigh, RTM_DELNEIGH, RTM_GETNEIGH,
+    RTM_NEWNEIGH,
 };
 use crate::intent::{Flood, Neighbour, RemoteMac};
 use crate::plan::Op;
@@ -31,11 +36,28 @@ use crate::rows::{Key, Row};
 /// Who wrote a neighbour entry (NDA_PROTOCOL): a number of our own. zebra claims and sweeps 186 (BGP).
 pub const PROTOCOL: u8 = 231;
 
-/// The devices of a VNI, by interface index.
+/// Where the rows of a VNI are: interface indexes, and what tells them from those of others in the same tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Indexes {
+pub(super) struct Place {
     pub(super) bridge: u32,
     pub(super) vxlan: u32,
+    /// The interface whose ARP and ND entries are those of this VNI: its own bridge, or the VLAN of a bridge that many
+    /// share; `None`: it has none, and its neighbours are nowhere.
+    pub(super) table: Option<u32>,
+    /// The devices are shared: the VLAN of this VNI, which its rows in the bridge bear; those in the VXLAN device bear
+    /// the VNI itself.
+    pub(super) vlan: Option<u16>,
+}
+
+/// Which of the VNIs that share the tables it is about, as far as these flags (NTF_SELF, NTF_MASTER) need it.
+fn tag(vni: Vni, at: Place, flags: u8, batch: &mut Batch) {
+    let Some(vlan) = at.vlan else { return };
+    if flags & NTF_MASTER != 0 {
+        batch.attr(NDA_VLAN, &vlan.to_ne_bytes());
+    }
+    if flags & NTF_SELF != 0 {
+        batch.attr(NDA_SRC_VNI, &vni.get().to_ne_bytes());
+    }
 }
 
 fn family(ip: IpAddr) -> u8 {
@@ -43,7 +65,7 @@ fn family(ip: IpAddr) -> u8 {
 }
 
 /// Appends the messages of an op on a row.
-pub(super) fn encode(op: &Op, at: Indexes, batch: &mut Batch) {
+pub(super) fn encode(op: &Op, at: Place, batch: &mut Batch) {
     match op {
         Op::Put(row) => encode_put(row, at, batch),
         Op::Del(row) => encode_del(row, at, batch),
@@ -51,29 +73,33 @@ pub(super) fn encode(op: &Op, at: Indexes, batch: &mut Batch) {
     }
 }
 
-fn encode_put(row: &Row, at: Indexes, batch: &mut Batch) {
+fn encode_put(row: &Row, at: Place, batch: &mut Batch) {
     match row {
         Row::Flood(vni, vtep, flood) => {
             batch.begin(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_APPEND);
             batch.neigh(AF_BRIDGE, at.vxlan, NUD_PERMANENT, NTF_SELF | NTF_EXT_LEARNED);
             batch.attr(NDA_LLADDR, &MacAddr::ZERO.0);
+            tag(*vni, at, NTF_SELF, batch);
             destination(*vni, *vtep, flood.vni, batch);
         }
         Row::Mac(vni, mac, Some(remote)) => {
             batch.begin(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE);
             batch.neigh(AF_BRIDGE, at.vxlan, NUD_PERMANENT, NTF_SELF | NTF_MASTER | NTF_EXT_LEARNED);
             batch.attr(NDA_LLADDR, &mac.0);
+            tag(*vni, at, NTF_SELF | NTF_MASTER, batch);
             destination(*vni, remote.vtep, remote.vni, batch);
             if remote.sticky {
                 batch.begin(RTM_NEWNEIGH, NLM_F_REPLACE);
                 batch.neigh(AF_BRIDGE, at.vxlan, NUD_REACHABLE, NTF_MASTER | NTF_STICKY);
                 batch.attr(NDA_LLADDR, &mac.0);
+                tag(*vni, at, NTF_MASTER, batch);
             }
         }
         Row::Neighbour(_, ip, Neighbour { mac, router }) => {
+            let Some(table) = at.table else { return };
             batch.begin(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE);
             let router = if *router && ip.is_ipv6() { NTF_ROUTER } else { 0 };
-            batch.neigh(family(*ip), at.bridge, NUD_NOARP, NTF_EXT_LEARNED | router);
+            batch.neigh(family(*ip), table, NUD_NOARP, NTF_EXT_LEARNED | router);
             batch.attr_ip(NDA_DST, *ip);
             batch.attr(NDA_LLADDR, &mac.0);
             batch.attr(NDA_PROTOCOL, &[PROTOCOL]);
@@ -83,22 +109,25 @@ fn encode_put(row: &Row, at: Indexes, batch: &mut Batch) {
     }
 }
 
-fn encode_del(row: &Row, at: Indexes, batch: &mut Batch) {
+fn encode_del(row: &Row, at: Place, batch: &mut Batch) {
     match row {
         Row::Flood(vni, vtep, flood) => {
             batch.begin(RTM_DELNEIGH, 0);
             batch.neigh(AF_BRIDGE, at.vxlan, 0, NTF_SELF);
             batch.attr(NDA_LLADDR, &MacAddr::ZERO.0);
+            tag(*vni, at, NTF_SELF, batch);
             destination(*vni, *vtep, flood.vni, batch);
         }
-        Row::Mac(_, mac, _) => {
+        Row::Mac(vni, mac, _) => {
             batch.begin(RTM_DELNEIGH, 0);
             batch.neigh(AF_BRIDGE, at.vxlan, 0, NTF_SELF | NTF_MASTER);
             batch.attr(NDA_LLADDR, &mac.0);
+            tag(*vni, at, NTF_SELF | NTF_MASTER, batch);
         }
         Row::Neighbour(_, ip, _) => {
+            let Some(table) = at.table else { return };
             batch.begin(RTM_DELNEIGH, 0);
-            batch.neigh(family(*ip), at.bridge, 0, 0);
+            batch.neigh(family(*ip), table, 0, 0);
             batch.attr_ip(NDA_DST, *ip);
         }
         Row::Vni(_) => {}
@@ -106,34 +135,40 @@ fn encode_del(row: &Row, at: Indexes, batch: &mut Batch) {
 }
 
 /// The removal of the VXLAN half of a MAC row.
-pub(super) fn encode_del_self(mac: MacAddr, at: Indexes, batch: &mut Batch) {
+pub(super) fn encode_del_self(vni: Vni, mac: MacAddr, at: Place, batch: &mut Batch) {
     batch.begin(RTM_DELNEIGH, 0);
     batch.neigh(AF_BRIDGE, at.vxlan, 0, NTF_SELF);
     batch.attr(NDA_LLADDR, &mac.0);
+    tag(vni, at, NTF_SELF, batch);
 }
 
 /// The questions that show what stands at a key.
-pub(super) fn encode_get(key: &Key, at: Indexes, batch: &mut Batch) {
+pub(super) fn encode_get(key: &Key, at: Place, batch: &mut Batch) {
     match key {
-        Key::Mac(_, mac) => {
+        Key::Mac(vni, mac) => {
             batch.begin(RTM_GETNEIGH, 0);
             batch.neigh(AF_BRIDGE, 0, 0, 0);
             batch.attr(NDA_MASTER, &at.bridge.to_ne_bytes());
             batch.attr(NDA_LLADDR, &mac.0);
+            tag(*vni, at, NTF_MASTER, batch);
             batch.begin(RTM_GETNEIGH, 0);
             batch.neigh(AF_BRIDGE, at.vxlan, 0, NTF_SELF);
             batch.attr(NDA_LLADDR, &mac.0);
+            if at.vlan.is_some() {
+                batch.attr(NDA_VNI, &vni.get().to_ne_bytes());
+            }
         }
         Key::Neighbour(_, ip) => {
+            let Some(table) = at.table else { return };
             batch.begin(RTM_GETNEIGH, 0);
-            batch.neigh(family(*ip), at.bridge, 0, 0);
+            batch.neigh(family(*ip), table, 0, 0);
             batch.attr_ip(NDA_DST, *ip);
         }
         Key::Vni(_) | Key::Flood(..) | Key::Prefix(..) => {}
     }
 }
 
-/// The VTEP, and the VNI on the wire where that is not the device's own (downstream-assigned, RFC 8365 §5.1.3).
+/// The VTEP, and the VNI on the wire where that is not our own (downstream-assigned, RFC 8365 §5.1.3).
 fn destination(own: Vni, vtep: IpAddr, wire: Vni, batch: &mut Batch) {
     batch.attr_ip(NDA_DST, vtep);
     if wire != own {
@@ -159,9 +194,15 @@ pub(super) enum Fdb {
 }
 
 impl Fdb {
-    pub(super) fn of(n: &Neigh, vni: Vni, at: Indexes) -> Self {
-        // Entries of a VLAN belong to another layout.
-        let (Some(mac), None) = (n.mac, n.vlan) else { return Self::Nothing };
+    pub(super) fn of(n: &Neigh, vni: Vni, at: Place) -> Self {
+        let in_vxlan = n.index == at.vxlan && n.has(NTF_SELF);
+        let ours = match at.vlan {
+            Some(_) if in_vxlan => n.src_vni == Some(vni),
+            Some(vlan) => n.vlan == Some(vlan),
+            // Entries of a VLAN belong to another layout.
+            None => n.vlan.is_none() && n.src_vni.is_none(),
+        };
+        let (Some(mac), true) = (n.mac, ours) else { return Self::Nothing };
         let own = n.has(NTF_EXT_LEARNED);
         if mac.is_zero() {
             let flood = Flood { vni: n.vni.unwrap_or(vni) };
@@ -175,6 +216,8 @@ impl Fdb {
         }
         match (n.index == at.vxlan, n.has(NTF_SELF)) {
             (true, true) if own => Self::Vxlan { mac, to: n.dst.map(|vtep| (vtep, n.vni.unwrap_or(vni))) },
+            // The kernel's own note about a write, which the device tells of by itself, and better.
+            (true, true) if n.dst.is_none() && !n.nexthop => Self::Nothing,
             (true, false) if own => Self::Bridge { mac, sticky: n.has(NTF_STICKY) },
             // Learned by the bridge before learning was turned off: it ages out, or we replace it.
             (true, false) if !n.is(NUD_NOARP | NUD_PERMANENT) => Self::Nothing,
@@ -195,3 +238,6 @@ pub(super) fn mac_row(vni: Vni, mac: MacAddr, bridge: Option<bool>, to: Option<(
     };
     Row::Mac(vni, mac, remote)
 }
+
+#[cfg(test)]
+mod tests;

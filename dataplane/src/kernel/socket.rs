@@ -182,8 +182,9 @@ pub(super) enum Heard {
 }
 
 impl Monitor {
-    /// Opens it with a receive buffer of that size, or the nearest the system allows.
-    pub(super) fn open(buffer: usize) -> io::Result<Self> {
+    /// Opens it with a receive buffer of that size, or the nearest the system allows. `groups` it listens to as well,
+    /// where the kernel has them.
+    pub(super) fn open(buffer: usize, groups: &[u32]) -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         // Past rmem_max only with CAP_NET_ADMIN.
         if rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, buffer).is_err() {
@@ -194,6 +195,9 @@ impl Monitor {
         socket.set_non_blocking(true)?;
         socket.add_membership(RTNLGRP_LINK)?;
         socket.add_membership(RTNLGRP_NEIGH)?;
+        for group in groups {
+            let _ = socket.add_membership(*group);
+        }
         Ok(Self { socket })
     }
 

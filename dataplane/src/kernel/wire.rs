@@ -33,6 +33,7 @@ const NLM_F_CAPPED: u16 = 0x100;
 const NLM_F_ACK_TLVS: u16 = 0x200;
 const NLMSGERR_ATTR_MSG: u16 = 1;
 
+pub(super) const AF_UNSPEC: u8 = 0;
 pub(super) const AF_INET: u8 = 2;
 pub(super) const AF_BRIDGE: u8 = 7;
 pub(super) const AF_INET6: u8 = 10;
@@ -51,11 +52,13 @@ pub(super) const NUD_PERMANENT: u16 = 0x80;
 
 pub(super) const NDA_DST: u16 = 1;
 pub(super) const NDA_LLADDR: u16 = 2;
-const NDA_VLAN: u16 = 5;
+pub(super) const NDA_VLAN: u16 = 5;
 pub(super) const NDA_VNI: u16 = 7;
 pub(super) const NDA_IFINDEX: u16 = 8;
 pub(super) const NDA_MASTER: u16 = 9;
+pub(super) const NDA_SRC_VNI: u16 = 11;
 pub(super) const NDA_PROTOCOL: u16 = 12;
+const NDA_NH_ID: u16 = 13;
 
 /// Length of `struct nlmsghdr`.
 pub(super) const HEADER: usize = 16;
@@ -230,6 +233,10 @@ pub(super) struct Neigh {
     pub(super) dst: Option<IpAddr>,
     pub(super) vni: Option<Vni>,
     pub(super) vlan: Option<u16>,
+    /// The VNI whose row it is, in a VXLAN device of many.
+    pub(super) src_vni: Option<Vni>,
+    /// It leads to a nexthop group.
+    pub(super) nexthop: bool,
     pub(super) master: Option<u32>,
 }
 
@@ -248,6 +255,8 @@ impl Neigh {
                 NDA_LLADDR => neigh.mac = value.try_into().ok().map(MacAddr),
                 NDA_VLAN => neigh.vlan = u16_at(value, 0),
                 NDA_VNI => neigh.vni = u32_at(value, 0).and_then(Vni::new),
+                NDA_SRC_VNI => neigh.src_vni = u32_at(value, 0).and_then(Vni::new),
+                NDA_NH_ID => neigh.nexthop = true,
                 NDA_MASTER => neigh.master = u32_at(value, 0),
                 _ => {}
             }

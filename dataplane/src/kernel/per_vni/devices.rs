@@ -16,85 +16,15 @@
 //! hosts (70 over IPv6).
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use types::Vni;
 
-use types::{MacAddr, Vni};
-
-use super::links::{Kind, Link, Links, Port};
+use super::super::config::{KernelConfig, NAME, cut};
+use super::super::links::{Link, Links, Port};
+use super::super::marks::owned;
 use crate::backend::{Error, ErrorKind};
 use crate::intent::L2Vni;
 
-/// The longest name of an interface.
-const NAME: usize = 15;
-/// What is left of it for a prefix: a dash and eight digits follow.
-const PREFIX: usize = NAME - 9;
-
-/// Which devices carry the VNIs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
-    /// A bridge and a VXLAN device for each VNI.
-    DevicePerVni,
-    /// One bridge that knows VLANs and one VXLAN device for all VNIs, each of which is a VLAN of this host.
-    SingleDevice,
-}
-
-/// How the kernel backend makes, names and finds devices.
-#[derive(Clone, Debug)]
-pub struct KernelConfig {
-    /// Which devices carry the VNIs.
-    pub layout: Layout,
-    /// Prefix of the names of bridges; the name of the one bridge of [`Layout::SingleDevice`].
-    pub bridge: String,
-    /// Prefix of the names of VXLAN devices; the name of the one of [`Layout::SingleDevice`].
-    pub vxlan: String,
-    /// The source address of VXLAN packets.
-    pub vtep: IpAddr,
-    /// UDP port of VXLAN; 4789.
-    pub port: u16,
-    /// Make, repair and delete devices. Without, the VXLAN device that carries a VNI is looked for, and its bridge
-    /// used.
-    pub manage_devices: bool,
-    /// Tell of the VNIs that others set up on devices which are there, and use these as they are: nothing is made.
-    pub discover: bool,
-    /// Size of the receive buffer for events. When it overflows, everything is compared again.
-    pub receive_buffer: usize,
-}
-
-impl Default for KernelConfig {
-    fn default() -> Self {
-        Self {
-            layout: Layout::DevicePerVni,
-            bridge: "br-evpn".into(),
-            vxlan: "vxlan1".into(),
-            vtep: Ipv4Addr::UNSPECIFIED.into(),
-            port: 4789,
-            manage_devices: true,
-            discover: false,
-            receive_buffer: 32 << 20,
-        }
-    }
-}
-
 impl KernelConfig {
-    /// Checks the names; the error says which key is wrong and why.
-    pub fn validate(&self) -> Result<(), String> {
-        for (key, prefix) in [("bridge", &self.bridge), ("vxlan", &self.vxlan)] {
-            let fits = (1..=NAME).contains(&prefix.len());
-            let clean = prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
-            if !fits || !clean {
-                return Err(format!(
-                    "{key}: a prefix of interface names has 1 to {NAME} letters, digits, dashes, dots and underscores"
-                ));
-            }
-        }
-        if cut(&self.bridge, PREFIX) == cut(&self.vxlan, PREFIX) {
-            return Err(format!(
-                "bridge and vxlan: the prefixes must differ in their first {PREFIX} characters"
-            ));
-        }
-        Ok(())
-    }
-
     pub(super) fn bridge_name(&self, vni: Vni) -> String {
         name(&self.bridge, vni)
     }
@@ -104,42 +34,9 @@ impl KernelConfig {
     }
 }
 
-fn cut(prefix: &str, len: usize) -> &str {
-    prefix.get(..len).unwrap_or(prefix).trim_end_matches('-')
-}
-
 fn name(prefix: &str, vni: Vni) -> String {
     let vni = vni.to_string();
     format!("{}-{vni}", cut(prefix, NAME - 1 - vni.len()))
-}
-
-/// The mark of a device made here.
-pub(super) fn alias(vni: Vni) -> String {
-    format!("evpnd vni {vni}")
-}
-
-/// The VNI a device was made for, if it was made here.
-pub(super) fn owned(link: &Link) -> Option<Vni> {
-    link.alias.as_deref()?.strip_prefix("evpnd vni ")?.parse().ok()
-}
-
-/// A bridge's address: the same after each restart, another one on each host and for each VNI, and never that of a
-/// port (two devices that share an address swallow each other's frames).
-pub(super) fn bridge_address(vni: Vni, vtep: IpAddr) -> MacAddr {
-    // FNV-1a
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    let mut eat = |bytes: &[u8]| {
-        for byte in bytes {
-            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    };
-    match vtep {
-        IpAddr::V4(ip) => eat(&ip.octets()),
-        IpAddr::V6(ip) => eat(&ip.octets()),
-    }
-    eat(&vni.get().to_be_bytes());
-    let [_, _, _, a, b, c, d, e] = hash.to_be_bytes();
-    MacAddr([0x02, a, b, c, d, e])
 }
 
 /// One thing to do to the links.
@@ -268,7 +165,7 @@ pub(super) fn plan(
     let adopted_bridge = match vxlan {
         // A device that was found stays in the bridge it is in.
         Some((link, false)) => match link.master.map(|index| links.get(index)) {
-            Some(Some(master)) if master.kind == Kind::Bridge => Some(master),
+            Some(Some(master)) if master.is_bridge() => Some(master),
             Some(Some(master)) => {
                 let reason = format!("{} is a port of {}, {}", link.name, master.name, master.what());
                 return Err(error(format!("find the bridge of VNI {}", l2.vni), reason));
@@ -286,7 +183,7 @@ pub(super) fn plan(
         None => links.named(&config.bridge_name(l2.vni)),
     };
     match bridge {
-        Some(link) if link.kind == Kind::Bridge => plan.bridge.clone_from(&link.name),
+        Some(link) if link.is_bridge() => plan.bridge.clone_from(&link.name),
         Some(link) => {
             let action = format!("use bridge {} for VNI {}", link.name, l2.vni);
             return Err(error(action, format!("it exists and is {}", link.what())));
@@ -315,8 +212,11 @@ pub(super) fn plan(
     if !in_place {
         plan.steps.push(Step::Attach { port: plan.vxlan.clone(), bridge: plan.bridge.clone() });
     }
-    let port = Port { learning: false, suppress: l2.arp_suppression, flood: true };
-    if !in_place || vxlan.is_some_and(|(link, _)| link.port != Some(port)) {
+    let found = vxlan.and_then(|(link, _)| link.port);
+    // What somebody set for VLANs of a bridge that knows them is left to them.
+    let vlan_tunnel = found.is_some_and(|port| port.vlan_tunnel);
+    let port = Port { learning: false, suppress: l2.arp_suppression, flood: true, vlan_tunnel };
+    if !in_place || found != Some(port) {
         plan.steps.push(Step::SetPort { name: plan.vxlan.clone(), port });
     }
     for (name, link) in [(&plan.bridge, bridge), (&plan.vxlan, vxlan.map(|(link, _)| link))] {
@@ -386,10 +286,11 @@ pub(super) fn plan_removal(
     let mine = |link: &&Link| owned(link) == Some(vni);
     let mut gone: Vec<&Link> = links.iter().filter(mine).collect();
     // The VXLAN device first: no frame goes out that nobody can answer.
-    gone.sort_unstable_by_key(|link| (link.kind == Kind::Bridge, link.index));
-    let bridges = links.carrying(vni).filter_map(|link| link.master).chain(
-        links.named(&config.bridge_name(vni)).filter(|link| link.kind == Kind::Bridge).map(|link| link.index),
-    );
+    gone.sort_unstable_by_key(|link| (link.is_bridge(), link.index));
+    let bridges = links
+        .carrying(vni)
+        .filter_map(|link| link.master)
+        .chain(links.named(&config.bridge_name(vni)).filter(|link| link.is_bridge()).map(|link| link.index));
     let mut released: Vec<(&str, &str)> = Vec::new();
     for index in bridges {
         let Some(bridge) = links.get(index).filter(|link| owned(link).is_none()) else { continue };

@@ -2,8 +2,10 @@
 
 use types::Vni;
 
-use super::super::links::{Kind, Link, Links, Port, Vxlan};
-use super::{KernelConfig, Step, alias, bridge_address, owned, plan, plan_removal};
+use super::super::super::config::{KernelConfig, Layout};
+use super::super::super::links::{Bridge, Kind, Link, Links, Port, Vxlan};
+use super::super::super::marks::{alias, bridge_address, owned};
+use super::{Step, plan, plan_removal};
 use crate::intent::L2Vni;
 
 fn vni(n: u32) -> Vni {
@@ -37,10 +39,11 @@ fn devices() -> (Link, Link) {
         port: 4789,
         learning: false,
         external: false,
+        vnifilter: false,
     };
     let mark = Some(alias(vni(100)));
-    let bridge = Link { alias: mark.clone(), ..link(10, "br-evpn-100", Kind::Bridge) };
-    let port = Some(Port { learning: false, suppress: true, flood: true });
+    let bridge = Link { alias: mark.clone(), ..link(10, "br-evpn-100", Kind::Bridge(Bridge::default())) };
+    let port = Some(Port { learning: false, suppress: true, flood: true, vlan_tunnel: false });
     let vxlan = Link { alias: mark, master: Some(10), port, ..link(11, "vxlan1-100", Kind::Vxlan(vxlan)) };
     (bridge, vxlan)
 }
@@ -77,6 +80,13 @@ fn prefixes_are_checked() {
     assert!(with("br", "vx/lan").unwrap_err().starts_with("vxlan:"));
     assert!(with("br", "a-name-that-is-too-long").unwrap_err().starts_with("vxlan:"));
     assert!(with("overlay-br", "overlay-vx").unwrap_err().contains("differ in their first 6"));
+    let whole = |bridge: &str, vxlan: &str| {
+        let layout = Layout::SingleDevice;
+        KernelConfig { layout, bridge: bridge.into(), vxlan: vxlan.into(), ..KernelConfig::default() }
+            .validate()
+    };
+    assert_eq!(whole("overlay-br", "overlay-vx"), Ok(()), "whole names may begin alike");
+    assert!(whole("overlay", "overlay").unwrap_err().contains("must differ"));
 }
 
 #[test]

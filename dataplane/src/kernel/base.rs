@@ -1,0 +1,260 @@
+//! What all layouts have in common: the sockets, the links there are, which VNIs stand where, and the ports that were
+//! attached or are asked for.
+//!
+//! A layout (`per_vni`) holds a [`Base`] and decides which devices a VNI needs. Rows are written (`write`), read
+//! (`observe`) and heard of (`events`) here, the same way wherever they are.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use rustix::io::Errno;
+use types::Vni;
+
+use super::config::KernelConfig;
+use super::links::{self, Link, Links};
+use super::marks;
+use super::rows::Place;
+use super::socket::{Complete, Monitor, RECEIVE, Refusal, Requests};
+use super::wire::{Batch, NLM_F_DUMP, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK};
+use super::{BATCH, ROUNDS, refused};
+use crate::backend::{Error, ErrorKind, PortPlace};
+use crate::intent::L2Vni;
+
+/// The first number tried for the group in which devices are deleted together.
+const DELETE_GROUP: u32 = 0x6576_706e;
+
+/// A VNI that was put, and where its rows are.
+#[derive(Debug)]
+pub(super) struct Placed {
+    pub(super) l2: L2Vni,
+    pub(super) at: Place,
+    /// Of its own devices and the interfaces wanted.
+    pub(super) names: Vec<String>,
+}
+
+#[derive(Debug)]
+pub(super) struct Base {
+    pub(super) config: KernelConfig,
+    pub(super) requests: Requests,
+    pub(super) monitor: Monitor,
+    pub(super) batch: Batch,
+    /// Where events are read into.
+    pub(super) heard: Vec<u8>,
+    pub(super) links: Links,
+    pub(super) vnis: BTreeMap<Vni, Placed>,
+    /// Devices that one VNI alone uses.
+    pub(super) by_index: HashMap<u32, Vni, RandomState>,
+    /// Names of interfaces that VNIs want, and which.
+    pub(super) by_name: HashMap<String, Vni, RandomState>,
+    /// Ports that were attached here: to be released in the end.
+    pub(super) attached: BTreeSet<String>,
+    /// Names of ports, shared by the MACs behind them.
+    names: HashMap<u32, Arc<str>, RandomState>,
+    /// VNIs some link of which changed.
+    pub(super) affected: BTreeSet<Vni>,
+    /// Names of ports of clients, which one wants to hear of.
+    pub(super) asked: HashSet<Arc<str>, RandomState>,
+    /// Links that could not be attached, by name: what they were then, and why.
+    refused: HashMap<String, (Link, String), RandomState>,
+}
+
+impl Base {
+    /// Opens the sockets in the network namespace of the calling thread, and reads the links there are. `groups` are
+    /// listened to beside links and neighbours, where the kernel has them.
+    pub(super) fn open(config: KernelConfig, groups: &[u32]) -> io::Result<Self> {
+        config.validate().map_err(|reason| io::Error::new(io::ErrorKind::InvalidInput, reason))?;
+        let mut base = Self {
+            // First listen, then look: what happens in between is seen twice rather than never.
+            monitor: Monitor::open(config.receive_buffer, groups)?,
+            requests: Requests::open()?,
+            config,
+            batch: Batch::default(),
+            heard: vec![0; RECEIVE],
+            links: Links::default(),
+            vnis: BTreeMap::new(),
+            by_index: HashMap::default(),
+            by_name: HashMap::default(),
+            attached: BTreeSet::new(),
+            names: HashMap::default(),
+            affected: BTreeSet::new(),
+            asked: HashSet::default(),
+            refused: HashMap::default(),
+        };
+        base.read_links().map_err(io::Error::other)?;
+        Ok(base)
+    }
+
+    // ---- links -----------------------------------------------------------------------------------------------
+
+    pub(super) fn read_links(&mut self) -> Result<(), Error> {
+        for _ in 0..ROUNDS {
+            let mut links = Links::default();
+            links::push(&mut self.batch, RTM_GETLINK, NLM_F_DUMP, &links::get(None));
+            let complete = self
+                .requests
+                .ask(&mut self.batch, &mut |m| {
+                    if let Some(link) = Link::parse(m.body) {
+                        links.insert(link);
+                    }
+                })
+                .map_err(|refusal| refused("list interfaces".into(), refusal))?;
+            self.links = links;
+            if complete == Complete::Yes {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads one link anew.
+    pub(super) fn read_link(&mut self, name: &str) -> Result<(), Error> {
+        let mut found = None;
+        links::push(&mut self.batch, RTM_GETLINK, 0, &links::get(Some(name)));
+        match self.requests.ask(&mut self.batch, &mut |m| found = Link::parse(m.body).or(found.take())) {
+            Err(refusal) if refusal.errno != Errno::NODEV => {
+                return Err(refused(format!("look at interface {name}"), refusal));
+            }
+            _ => {}
+        }
+        match found {
+            Some(link) => self.links.insert(link),
+            None => self.links.remove_name(name),
+        }
+        Ok(())
+    }
+
+    /// The index of a link that a step is about.
+    pub(super) fn index(&self, name: &str, step: &dyn fmt::Display) -> Result<u32, Error> {
+        self.links.named(name).map(|link| link.index).ok_or_else(|| {
+            Error::new(ErrorKind::NoDevice, step.to_string(), format!("there is no interface {name}"))
+        })
+    }
+
+    /// Sends the batch, which is a step, and reads the link that it changes anew. Whether messages from the
+    /// `optional`th on fail does not matter.
+    pub(super) fn change_link(
+        &mut self,
+        step: &dyn fmt::Display,
+        name: &str,
+        optional: usize,
+    ) -> Result<(), Error> {
+        let mut failure = None;
+        let sent = self.requests.batch(&mut self.batch, &mut |place, answer| {
+            if place < optional && failure.is_none() {
+                failure = answer.err();
+            }
+        });
+        let failure = sent.err().map(Refusal::from).or(failure);
+        self.read_link(name)?;
+        failure.map_or(Ok(()), |refusal| Err(refused(step.to_string(), refusal)))
+    }
+
+    /// Deletes devices in one go, by putting them into a group nobody is in: one by one, each deletion waits for every
+    /// CPU. Where that fails, nothing is lost: what is still there has to be deleted by itself.
+    pub(super) fn delete_together(&mut self, names: &[String]) {
+        let taken = |group| self.links.iter().any(|link| link.group == group);
+        let Some(group) = (DELETE_GROUP..DELETE_GROUP + 64).find(|group| !taken(*group)) else { return };
+        let mut refusal = None;
+        for names in names.chunks(BATCH) {
+            self.batch.clear();
+            for index in names.iter().filter_map(|name| Some(self.links.named(name)?.index)) {
+                links::push(&mut self.batch, RTM_SETLINK, 0, &links::set_group(index, group));
+            }
+            let sent = self
+                .requests
+                .batch(&mut self.batch, &mut |_, answer| refusal = answer.err().or(refusal.take()));
+            refusal = sent.err().map(Refusal::from).or(refusal);
+        }
+        self.batch.clear();
+        links::push(&mut self.batch, RTM_DELLINK, 0, &links::set_group(0, group));
+        let sent =
+            self.requests.batch(&mut self.batch, &mut |_, answer| refusal = answer.err().or(refusal.take()));
+        if sent.is_err() || refusal.is_some() {
+            tracing::debug!(?refusal, "devices are deleted one by one");
+        }
+        for name in names {
+            // What cannot be read is found out by the deletion that follows.
+            let _ = self.read_link(name);
+        }
+    }
+
+    // ---- VNIs ------------------------------------------------------------------------------------------------
+
+    /// A VNI stands. `own` are the devices that nobody else uses, `names` what is watched for it.
+    pub(super) fn stands(&mut self, l2: &L2Vni, at: Place, own: &[u32], names: Vec<String>) {
+        for name in &names {
+            self.by_name.insert(name.clone(), l2.vni);
+        }
+        self.by_index.extend(own.iter().map(|index| (*index, l2.vni)));
+        self.vnis.insert(l2.vni, Placed { l2: l2.clone(), at, names });
+    }
+
+    /// A VNI stands no more, and nothing is watched for it; neither are these names.
+    pub(super) fn forget(&mut self, vni: Vni, names: &[String]) {
+        let placed = self.vnis.remove(&vni);
+        let at = placed.as_ref().map(|placed| placed.at);
+        for index in at.iter().flat_map(|at| [Some(at.bridge), Some(at.vxlan), at.table]).flatten() {
+            if self.by_index.get(&index) == Some(&vni) {
+                self.by_index.remove(&index);
+            }
+        }
+        for name in placed.iter().flat_map(|placed| &placed.names).chain(names) {
+            if self.by_name.get(name) == Some(&vni) {
+                self.by_name.remove(name);
+            }
+        }
+    }
+
+    // ---- ports -----------------------------------------------------------------------------------------------
+
+    pub(super) fn port_name(&mut self, index: u32) -> Arc<str> {
+        let name = self.links.get(index).map_or("?", |link| link.name.as_str());
+        let known = self.names.entry(index).or_insert_with(|| Arc::from(name));
+        if known.as_ref() != name {
+            *known = Arc::from(name);
+        }
+        Arc::clone(known)
+    }
+
+    /// A link went.
+    pub(super) fn link_gone(&mut self, index: u32) {
+        self.names.remove(&index);
+        self.links.remove(index);
+    }
+
+    /// A port could not be attached: the same will not be tried again and again.
+    pub(super) fn unattachable(&mut self, port: &str, error: &Error) {
+        self.attached.remove(port);
+        if let Some(link) = self.links.named(port) {
+            self.refused.insert(port.to_owned(), (link.clone(), error.to_string()));
+        }
+    }
+
+    /// Where a port is that a client asks for; of one that could be used, `place` says it.
+    pub(super) fn port_place(
+        &mut self,
+        interface: &str,
+        place: &dyn Fn(&Self, &Link) -> PortPlace,
+    ) -> Result<PortPlace, Error> {
+        if !self.asked.contains(interface) {
+            self.asked.insert(Arc::from(interface));
+        }
+        self.read_link(interface)?;
+        let Some(link) = self.links.named(interface) else { return Ok(PortPlace::Missing) };
+        if marks::is_ours(link) {
+            return Ok(PortPlace::Refused(format!("{interface} is a device of evpnd's own")));
+        }
+        if let Some((_, reason)) = self.refused.get(interface).filter(|(then, _)| then == link) {
+            return Ok(PortPlace::Refused(reason.clone()));
+        }
+        Ok(place(self, link))
+    }
+
+    pub(super) fn forget_port(&mut self, interface: &str) {
+        self.asked.remove(interface);
+        self.refused.remove(interface);
+    }
+}

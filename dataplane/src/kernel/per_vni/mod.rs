@@ -1,0 +1,202 @@
+//! The layout `device-per-vni`: a bridge and a VXLAN device for each VNI.
+//!
+//! See `devices` for which devices that takes and whose they are, `manage` for how they are brought into shape.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use types::Vni;
+
+use super::base::{Base, Placed};
+use super::config::KernelConfig;
+use super::links::{Kind, Link};
+use super::marks;
+use super::rows::Place;
+use super::wire::{NDA_IFINDEX, NDA_MASTER, Neigh};
+use super::write::{Work, runs};
+use crate::backend::{Backend, Device, Error, Fact, Outcome, PortPlace, Scope};
+use crate::plan::Op;
+use crate::rows::{Key, Row};
+
+mod devices;
+mod manage;
+
+/// The kernel backend with devices for each VNI.
+#[derive(Debug)]
+pub struct Kernel {
+    base: Base,
+}
+
+/// A bridge of its own: all that is in it is of this VNI.
+const fn place(bridge: u32, vxlan: u32) -> Place {
+    Place { bridge, vxlan, table: Some(bridge), vlan: None }
+}
+
+impl Kernel {
+    /// Opens the sockets in the network namespace of the calling thread, and reads the links there are.
+    pub fn open(config: KernelConfig) -> io::Result<Self> {
+        Ok(Self { base: Base::open(config, &[])? })
+    }
+
+    /// Which VNI a row in an FDB belongs to, and where that one is.
+    fn whose(base: &Base, n: &Neigh) -> Option<(Vni, Place)> {
+        let vni = base.by_index.get(&n.index).or_else(|| base.by_index.get(&n.master?))?;
+        Some((*vni, base.vnis.get(vni)?.at))
+    }
+
+    /// Everything in the FDB of a VNI; or what the bridge has on its local ports, with one walk of its table for each,
+    /// however large that is.
+    fn observe_fdb(
+        &mut self,
+        vni: Vni,
+        at: Place,
+        scope: Scope,
+        found: &mut dyn FnMut(Fact),
+    ) -> Result<(), Error> {
+        // Before Linux 5.0 a dump is not filtered.
+        let here = |n: &Neigh| n.index == at.vxlan || n.index == at.bridge || n.master == Some(at.bridge);
+        let whose = |n: &Neigh| here(n).then_some((vni, at));
+        match scope {
+            Scope::All => self.base.dump_fdb((NDA_MASTER, at.bridge), &whose, found),
+            Scope::Local => {
+                let ports = self.base.links.ports(at.bridge).map(|link| link.index);
+                let ports: Vec<u32> = ports.filter(|index| *index != at.vxlan).collect();
+                ports.into_iter().try_for_each(|port| self.base.dump_fdb((NDA_IFINDEX, port), &whose, found))
+            }
+        }
+    }
+
+    fn observe_all(&mut self, vni: Vni, at: Place, found: &mut dyn FnMut(Fact)) -> Result<(), Error> {
+        self.observe_fdb(vni, at, Scope::All, found)?;
+        self.base.observe_neighbours(vni, at, found)
+    }
+
+    /// What there is in a VNI that was not put in this run (a dry run asks).
+    fn observe_unknown(&mut self, vni: Vni, found: &mut dyn FnMut(Fact)) -> Result<Device, Error> {
+        let links = &self.base.links;
+        let at = links.carrying(vni).find_map(|vxlan| {
+            let bridge = vxlan.master.filter(|index| links.get(*index).is_some())?;
+            Some(place(bridge, vxlan.index))
+        });
+        match at {
+            None => Ok(Device::Missing),
+            Some(at) => self.observe_all(vni, at, found).map(|()| Device::Wrong),
+        }
+    }
+
+    /// Tells of the VNIs whose devices no longer are as they were put. An event may be older than what was done
+    /// since, so the links are read anew.
+    fn tell_affected(&mut self, facts: &mut Vec<Fact>) {
+        for vni in std::mem::take(&mut self.base.affected) {
+            let read = self.refresh(vni);
+            // Not put (any longer), or still to be: whoever waits for the link may try again.
+            let right = self.base.vnis.get(&vni).is_some_and(|placed| self.state(placed) == Device::Right);
+            if read.is_err() || !right {
+                facts.push(Fact::Device(vni));
+            }
+        }
+    }
+}
+
+impl Backend for Kernel {
+    fn name(&self) -> &'static str {
+        "kernel"
+    }
+
+    fn vnis(&mut self) -> Result<Vec<Vni>, Error> {
+        self.base.read_links()?;
+        let mut vnis: BTreeSet<Vni> = self.base.vnis.keys().copied().collect();
+        if self.base.config.manage_devices {
+            let ours = |link: &&Link| matches!(link.kind, Kind::Bridge(_) | Kind::Vxlan(_));
+            vnis.extend(self.base.links.iter().filter(ours).filter_map(marks::owned));
+        }
+        Ok(vnis.into_iter().collect())
+    }
+
+    fn observe(&mut self, vni: Vni, scope: Scope, found: &mut dyn FnMut(Fact)) -> Result<Device, Error> {
+        let Some(Placed { at, .. }) = self.base.vnis.get(&vni) else {
+            return self.observe_unknown(vni, found);
+        };
+        let at = *at;
+        self.refresh(vni)?;
+        let state = self.base.vnis.get(&vni).map_or(Device::Missing, |placed| self.state(placed));
+        if state != Device::Missing {
+            self.observe_fdb(vni, at, scope, found)?;
+            self.base.observe_neighbours(vni, at, found)?;
+        }
+        Ok(state)
+    }
+
+    fn look(&mut self, keys: &[Key], found: &mut dyn FnMut(Fact)) -> Result<(), Error> {
+        self.base.look_up(keys, found)
+    }
+
+    fn apply(&mut self, ops: &[Op], outcomes: &mut Vec<Outcome>) {
+        for (work, run) in runs(ops) {
+            match work {
+                Work::Put => outcomes.extend(run.iter().filter_map(|op| match op {
+                    Op::Put(Row::Vni(l2)) => Some(match self.put_devices(l2) {
+                        Ok(None) => Outcome::Done,
+                        Ok(Some(error)) => Outcome::Partly(error),
+                        Err(error) => Outcome::Failed(error),
+                    }),
+                    _ => None,
+                })),
+                Work::Remove => {
+                    self.remove(&run.iter().map(|op| op.key().vni()).collect::<Vec<_>>(), outcomes);
+                }
+                Work::Rows => self.base.apply_rows(run, outcomes),
+            }
+        }
+    }
+
+    fn poll(&mut self, facts: &mut Vec<Fact>) -> bool {
+        let more =
+            self.base.hear(facts, &mut |base, message, facts| base.event(message, &Self::whose, facts));
+        self.tell_affected(facts);
+        more
+    }
+
+    fn describe(&mut self, op: &Op) -> Vec<String> {
+        match op {
+            Op::Put(Row::Vni(l2)) => match self.plan(l2) {
+                Ok(plan) => {
+                    let steps = plan.steps.iter().map(|step| format!("vni {}: {step}", l2.vni));
+                    let problems =
+                        plan.problems.iter().map(|error| format!("vni {}: cannot {error}", l2.vni));
+                    steps.chain(problems).collect()
+                }
+                Err(error) => vec![format!("vni {}: cannot {error}", l2.vni)],
+            },
+            Op::Remove(vni) => {
+                self.plan_removal(*vni).iter().map(|step| format!("vni {vni}: {step}")).collect()
+            }
+            _ => vec![op.to_string()],
+        }
+    }
+
+    fn port(&mut self, vni: Vni, interface: &str) -> Result<PortPlace, Error> {
+        let bridge = self.base.vnis.get(&vni).map(|placed| placed.at.bridge);
+        let names = self.names_of(vni);
+        self.base.port_place(interface, &|base, link| match link.master {
+            None => PortPlace::Free,
+            Some(master) if Some(master) == bridge => PortPlace::Attached,
+            Some(master) => match base.links.get(master) {
+                Some(other) if marks::owned(other).is_some() || names.contains(&other.name) => {
+                    PortPlace::Free
+                }
+                Some(other) => PortPlace::Taken(other.name.clone()),
+                None => PortPlace::Taken("another device".to_owned()),
+            },
+        })
+    }
+
+    fn forget_port(&mut self, interface: &str) {
+        self.base.forget_port(interface);
+    }
+
+    fn event_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.base.monitor.fd())
+    }
+}
