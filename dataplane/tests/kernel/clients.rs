@@ -6,6 +6,7 @@ use dataplane::intent::{Change, Client, ClientState, Local, Port, Service};
 use dataplane::reconciler::Output;
 
 use crate::harness::*;
+use crate::layout::*;
 
 fn client(name: &str, at: u32, port: &str) -> Client {
     Client {
@@ -26,10 +27,6 @@ fn down(name: &str, reason: &str) -> Local {
     Local::Client { name: name.into(), state: ClientState::Down { reason: reason.to_owned() } }
 }
 
-fn master(link: &str) -> String {
-    sh(&format!("ip -o link show {link} | grep -o 'master [^ ]*' || true")).trim().to_owned()
-}
-
 #[test]
 fn ports_come_and_go() {
     in_namespace("clients::ports_come_and_go", || {
@@ -39,7 +36,7 @@ fn ports_come_and_go() {
         host.assert_in_sync();
         sh("ip tuntap add tap0 mode tap");
         host.hears(&up("a", "tap0"));
-        assert_eq!(master("tap0"), "master br-evpn-100");
+        assert_eq!(place("tap0"), "vni 100");
         assert!(sh("ip -o link show tap0").contains(",UP"), "{}", sh("ip link show tap0"));
         host.assert_in_sync();
         // By deletion, by rename, and back.
@@ -56,13 +53,13 @@ fn ports_come_and_go() {
         host.hears(&up("a", "tap0"));
         // Somebody takes it off the bridge.
         sh("ip link set tap0 nomaster");
-        host.until("the port back on the bridge", |_| master("tap0") == "master br-evpn-100");
+        host.until("the port back on the bridge", |_| place("tap0") == "vni 100");
         // Another VNI; then none.
         let moved = Change::PutClient(client("a", 200, "tap0"));
         host.change(&[Change::PutVni(l2(200, &[])), moved]);
-        assert_eq!(master("tap0"), "master br-evpn-200");
+        assert_eq!(place("tap0"), "vni 200");
         host.change(&[Change::DelClient("a".into())]);
-        assert_eq!(master("tap0"), "");
+        assert_eq!(place("tap0"), "");
         host.assert_in_sync();
     });
 }
@@ -76,24 +73,24 @@ fn a_port_that_cannot_be_had_disturbs_no_other() {
             client("a", 100, "lo"),
             client("b", 100, "tap0"),
             client("c", 100, "tap1"),
-            client("d", 100, "vxlan1-200"),
+            client("d", 100, &vxlan(200)),
         ];
         let vnis = [Change::PutVni(l2(100, &[])), Change::PutVni(l2(200, &[])), Change::Settled];
         let mut host = Host::new(&vnis);
         host.change(&clients.map(Change::PutClient));
         host.hears(&up("b", "tap0"));
         host.hears(&down("c", "tap1 is a port of br0"));
-        host.hears(&down("d", "vxlan1-200 is a device of evpnd's own"));
+        host.hears(&down("d", &format!("{} is a device of evpnd's own", vxlan(200))));
         let refused = |output: &Output| {
             let Output::Local(Local::Client { name, state: ClientState::Down { reason } }) = output else {
                 return false;
             };
-            &**name == "a" && reason.contains("attach lo to br-evpn-100: ")
+            &**name == "a" && reason.contains(&format!("attach lo to {}: ", bridge(100)))
         };
         host.until("why lo is no port", |host| host.outputs.iter().any(refused));
         host.until("all in sync", |host| host.r.status().in_sync);
-        assert_eq!((master("tap0").as_str(), master("tap1").as_str()), ("master br-evpn-100", "master br0"));
-        assert!(sh("bridge link show dev vxlan1-100").contains("br-evpn-100"));
+        assert_eq!((place("tap0").as_str(), place("tap1").as_str()), ("vni 100", "br0"));
+        assert!(sh(&format!("bridge link show dev {}", vxlan(100))).contains(&bridge(100)));
         // It is not tried over and over.
         let said = host.outputs.len();
         host.resync();
@@ -115,6 +112,6 @@ fn a_restart_finds_its_clients() {
         let host = Host::new(&changes);
         assert!(host.outputs.contains(&Output::Local(up("a", "tap0"))), "{:?}", host.outputs);
         assert!(!watch.heard_any(), "nothing is done twice");
-        assert_eq!(master("tap0"), "master br-evpn-100");
+        assert_eq!(place("tap0"), "vni 100");
     });
 }

@@ -9,6 +9,7 @@ use dataplane::reconciler::{Event, Output};
 use types::MacAddr;
 
 use crate::harness::*;
+use crate::layout::*;
 
 const HOST: &str = "02:00:00:00:00:a1";
 
@@ -56,9 +57,10 @@ fn macs_are_learned_move_and_age() {
         frame_from(HOST, 2);
         host.hears(&seen(HOST, "veth2"));
         assert!(!host.outputs.contains(&Output::Local(gone(HOST))), "a move is no loss");
-        sh("ip link set br-evpn-100 type bridge ageing_time 10");
+        let ageing = |time: u32| sh(&format!("ip link set {} type bridge ageing_time {time}", bridge(100)));
+        ageing(10);
         host.hears(&gone(HOST));
-        sh("ip link set br-evpn-100 type bridge ageing_time 30000");
+        ageing(30000);
         frame_from(HOST, 2);
         host.outputs.clear();
         host.hears(&seen(HOST, "veth2"));
@@ -89,7 +91,7 @@ fn a_host_moves_here_and_away() {
         host.change(&[put_mac(100, HOST, "10.9.0.2")]);
         frame_from(HOST, 1);
         host.hears(&seen(HOST, "veth1"));
-        let rows = || sh(&format!("bridge fdb show br br-evpn-100 | grep ^{HOST} | grep master"));
+        let rows = || on_bridge(100, HOST).join("\n");
         assert!(rows().contains("dev veth1"), "{}", rows());
         host.resync();
         assert!(rows().contains("dev veth1"), "no fight: {}", rows());
@@ -97,12 +99,12 @@ fn a_host_moves_here_and_away() {
         // evpn gives the remote row up; the bridge's own entry is left alone.
         host.change(&[Change::DelMac(vni(100), mac(HOST))]);
         assert!(rows().contains("dev veth1"), "{}", rows());
-        assert!(!sh("bridge fdb show dev vxlan1-100").contains(HOST), "the VXLAN half is gone");
+        assert!(!has_row(100, HOST), "the VXLAN half is gone");
         host.resync();
         host.assert_in_sync();
         // It moves away; the bridge still has it here, and we are told otherwise.
         host.change(&[put_mac(100, HOST, "10.9.0.2")]);
-        assert!(rows().contains("dev vxlan1-100 extern_learn"), "{}", rows());
+        assert!(rows().contains(&format!("dev {} extern_learn", vxlan(100))), "{}", rows());
         assert!(host.outputs.contains(&Output::Local(gone(HOST))));
         host.resync();
         host.assert_in_sync();
@@ -116,7 +118,7 @@ fn fifty_moves_leave_the_right_row() {
         let mut host = host();
         for i in 0..25 {
             host.change(&[put_mac(100, HOST, &format!("10.9.0.{}", 2 + i % 3))]);
-            assert!(sh("bridge fdb show dev vxlan1-100").contains(":00:a1 extern_learn master"), "away {i}");
+            assert!(has_row(100, &format!("{HOST} extern_learn master")), "away {i}");
             host.outputs.clear();
             frame_from(HOST, 1 + i % 2);
             host.hears(&seen(HOST, &format!("veth{}", 1 + i % 2)));
@@ -125,7 +127,7 @@ fn fifty_moves_leave_the_right_row() {
             }
         }
         host.change(&[Change::DelMac(vni(100), mac(HOST))]);
-        let rows = lines(&format!("bridge fdb show br br-evpn-100 | grep ^{HOST}"));
+        let rows = on_bridge(100, HOST);
         assert_eq!(rows.len(), 1, "{rows:?}");
         assert!(rows[0].contains("dev veth1 master"), "{rows:?}");
         assert_eq!(host.r.status().repairs, 0);
@@ -142,7 +144,7 @@ fn a_sticky_mac_does_not_move() {
         frame_from("02:00:00:00:00:a2", 1);
         host.hears(&seen("02:00:00:00:00:a2", "veth1"));
         assert!(!host.outputs.contains(&Output::Local(seen(HOST, "veth1"))));
-        assert!(sh("bridge fdb show dev vxlan1-100").contains(":00:a1 extern_learn sticky master"));
+        assert!(has_row(100, &format!("{HOST} extern_learn sticky master")));
     });
 }
 
@@ -152,10 +154,11 @@ fn neighbours_found_here_are_told() {
         let mut host = host();
         let seen = |a: &str| Local::NeighbourSeen { vni: vni(100), ip: ip(a), mac: mac(HOST) };
         let gone = |a: &str| Local::NeighbourGone { vni: vni(100), ip: ip(a) };
+        let table = table(100);
         for address in ["192.0.2.50", "2001:db8::50"] {
-            sh(&format!("ip neigh add {address} lladdr {HOST} dev br-evpn-100 nud reachable"));
+            sh(&format!("ip neigh add {address} lladdr {HOST} dev {table} nud reachable"));
             host.hears(&seen(address));
-            sh(&format!("ip neigh del {address} dev br-evpn-100"));
+            sh(&format!("ip neigh del {address} dev {table}"));
             host.hears(&gone(address));
         }
         // Ours are no news.
@@ -172,9 +175,9 @@ fn an_overrun_of_the_buffer_costs_nothing_but_time() {
         for i in [1, 2] {
             sh(&format!("ip link add veth{i} type veth peer name h{i} && ip link set h{i} up"));
         }
-        let config = KernelConfig { receive_buffer: 4096, ..KernelConfig::default() };
+        let small = KernelConfig { receive_buffer: 4096, ..config() };
         let mut host = Host::with(
-            config,
+            small,
             &[
                 Change::PutVni(l2(100, &["veth1", "veth2"])),
                 put_mac(100, "02:00:00:00:00:01", "10.9.0.2"),
@@ -185,10 +188,11 @@ fn an_overrun_of_the_buffer_costs_nothing_but_time() {
         // Four thousand hosts on a port, while nobody reads; and a row of ours lost on the way.
         let name = |i: u32| MacAddr([2, 0, 0, 1, (i >> 8) as u8, i as u8]);
         let mut script = String::new();
+        let at = on_port(100, "veth1");
         for i in 0..4000 {
-            writeln!(script, "fdb add {} dev veth1 master dynamic", name(i)).unwrap();
+            writeln!(script, "fdb add {} {at} master dynamic", name(i)).unwrap();
         }
-        script += "fdb del 02:00:00:00:00:01 dev vxlan1-100 self master\n";
+        writeln!(script, "fdb del 02:00:00:00:00:01 {} self master", on_vxlan(100)).unwrap();
         std::fs::write("/run/rows", script).unwrap();
         sh("bridge -batch /run/rows");
         host.outputs.clear();
@@ -199,7 +203,7 @@ fn an_overrun_of_the_buffer_costs_nothing_but_time() {
                 Local::MacSeen { vni: vni(100), mac: name(i), interface: "veth1".into(), sticky: false };
             assert!(host.outputs.contains(&Output::Local(seen)), "{i}");
         }
-        assert!(sh("bridge fdb show dev vxlan1-100").contains("02:00:00:00:00:01 dst 10.9.0.2"));
+        assert!(has_row(100, "02:00:00:00:00:01 dst 10.9.0.2"));
         host.assert_in_sync();
     });
 }

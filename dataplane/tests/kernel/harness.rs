@@ -10,8 +10,13 @@ use dataplane::kernel::{Kernel, KernelConfig};
 use dataplane::reconciler::{Config, Output, Reconciler};
 use types::{MacAddr, Time, Vni};
 
-/// How long anything may take before the test fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+use crate::layout::config;
+
+/// How long anything may take before the test fails: longer on a slow machine, which `EVPND_LAB_PATIENCE` tells of.
+pub(crate) fn patience() -> Duration {
+    let factor = std::env::var("EVPND_LAB_PATIENCE").ok().and_then(|factor| factor.parse().ok());
+    Duration::from_secs(20) * factor.unwrap_or(1)
+}
 
 /// Runs the body of the test of that name in namespaces of its own.
 pub(crate) fn in_namespace(test: &str, body: impl FnOnce()) {
@@ -24,7 +29,7 @@ pub(crate) fn in_namespace(test: &str, body: impl FnOnce()) {
 
 /// Runs a shell command that has to succeed; its output.
 pub(crate) fn sh(command: &str) -> String {
-    let output = Command::new("sh").args(["-c", command]).output().expect("sh");
+    let output = Command::new("sh").args(["-ec", command]).output().expect("sh");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command}\n{text}{errors}");
@@ -78,9 +83,17 @@ pub(crate) fn put_neighbour(n: u32, address: &str, m: &str) -> Change {
     Change::PutNeighbour(vni(n), ip(address), Neighbour { mac: mac(m), router: false })
 }
 
-/// A reconciler on the kernel of this namespace.
+/// The backend of the layout.
+pub(crate) type Engine = Kernel;
+
+/// A reconciler on the kernel of this thread's namespace.
+pub(crate) fn reconciler(config: KernelConfig) -> Reconciler<Engine> {
+    Reconciler::new(Kernel::open(config).expect("netlink"), Config::default())
+}
+
+/// A reconciler that is worked by hand.
 pub(crate) struct Host {
-    pub(crate) r: Reconciler<Kernel>,
+    pub(crate) r: Reconciler<Engine>,
     start: Instant,
     pub(crate) outputs: Vec<Output>,
     /// Added to the clock.
@@ -94,12 +107,12 @@ pub(crate) fn clock() -> Instant {
 
 impl Host {
     pub(crate) fn new(changes: &[Change]) -> Self {
-        Self::with(KernelConfig::default(), changes)
+        Self::with(config(), changes)
     }
 
     pub(crate) fn with(config: KernelConfig, changes: &[Change]) -> Self {
-        let r = Reconciler::new(Kernel::open(config).expect("netlink"), Config::default());
-        let mut host = Self { r, start: clock(), outputs: Vec::new(), ahead: Duration::ZERO };
+        let mut host =
+            Self { r: reconciler(config), start: clock(), outputs: Vec::new(), ahead: Duration::ZERO };
         host.change(changes);
         host
     }
@@ -117,7 +130,7 @@ impl Host {
     }
 
     pub(crate) fn work(&mut self) {
-        let until = clock() + PATIENCE;
+        let until = clock() + patience();
         loop {
             let now = self.now();
             self.r.handle(now, &mut self.outputs);
@@ -136,7 +149,7 @@ impl Host {
 
     /// Works until this holds.
     pub(crate) fn until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
-        let until = clock() + PATIENCE;
+        let until = clock() + patience();
         loop {
             self.work();
             if done(self) {
@@ -191,7 +204,8 @@ impl Watch {
     pub(crate) fn up_to(&self, last: &str) -> Vec<String> {
         let mut seen = Vec::new();
         loop {
-            let line = self.lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no {last} in {seen:?}"));
+            let line =
+                self.lines.recv_timeout(patience()).unwrap_or_else(|_| panic!("no {last} in {seen:?}"));
             if line.contains(last) {
                 return seen;
             }

@@ -1,4 +1,5 @@
-//! The kernel backend against a real kernel: bridges, VXLAN devices, FDB and neighbours in network namespaces.
+//! The kernel backend against a real kernel: bridges, VXLAN devices, FDB and neighbours in network namespaces. Layout
+//! device-per-vni; `single_device.rs` beside this is the same for the other one.
 #![forbid(unsafe_code)]
 
 #[path = "../common/mod.rs"]
@@ -8,6 +9,11 @@ mod harness;
 mod clients;
 mod devices;
 mod events;
+mod layout;
+mod per_vni;
 mod rows;
 mod scale;
 mod traffic;
+
+/// What all of them are about.
+const LAYOUT: dataplane::kernel::Layout = dataplane::kernel::Layout::DevicePerVni;

@@ -5,9 +5,11 @@ use dataplane::reconciler::{Event, Output};
 use dataplane::rows::Key;
 
 use crate::harness::*;
+use crate::layout::*;
 
 const M1: &str = "02:00:00:00:00:01";
 const M2: &str = "02:00:00:00:00:02";
+const FLOOD: &str = "00:00:00:00:00:00";
 
 fn base() -> Vec<Change> {
     vec![
@@ -28,8 +30,14 @@ fn host() -> Host {
     host
 }
 
-fn fdb() -> String {
-    sh("bridge fdb show dev vxlan1-100")
+/// The rows on the VXLAN device, as one text.
+fn text() -> String {
+    fdb(100).join("\n")
+}
+
+/// These rows and the neighbours.
+fn all() -> Vec<String> {
+    [fdb(100), neighbours(100)].concat()
 }
 
 #[test]
@@ -38,7 +46,8 @@ fn rows_change_and_go() {
         let mut host = host();
         // A move replaces; it never appends.
         host.change(&[put_mac(100, M1, "10.9.0.3")]);
-        let rows = lines("bridge fdb show dev vxlan1-100 | grep 00:01");
+        let mut rows = fdb(100);
+        rows.retain(|row| row.starts_with(M1));
         assert_eq!(rows.len(), 2, "{rows:?}");
         assert!(rows.contains(&format!("{M1} dst 10.9.0.3 self extern_learn permanent")), "{rows:?}");
         // Downstream-assigned VNIs.
@@ -47,8 +56,9 @@ fn rows_change_and_go() {
             Change::PutMac(vni(100), mac(M1), asymmetric),
             Change::PutFlood(vni(100), ip("10.9.0.3"), Flood { vni: vni(222) }),
         ]);
-        assert!(fdb().contains(&format!("{M1} dst 10.9.0.3 vni 222 self")), "{}", fdb());
-        let flood = lines("bridge fdb show dev vxlan1-100 | grep 00:00:00:00:00:00");
+        assert!(text().contains(&format!("{M1} dst 10.9.0.3 vni 222 self")), "{}", text());
+        let mut flood = fdb(100);
+        flood.retain(|row| row.starts_with(FLOOD));
         assert_eq!(
             flood,
             [
@@ -59,18 +69,18 @@ fn rows_change_and_go() {
         // Sticky, and no longer so.
         let sticky = RemoteMac { vtep: ip("10.9.0.3"), vni: vni(100), sticky: true };
         host.change(&[Change::PutMac(vni(100), mac(M1), sticky)]);
-        assert!(fdb().contains(&format!("{M1} extern_learn sticky master")), "{}", fdb());
+        assert!(text().contains(&format!("{M1} extern_learn sticky master")), "{}", text());
         host.resync();
         host.assert_in_sync();
         host.change(&[put_mac(100, M1, "10.9.0.3")]);
-        assert!(!fdb().contains("sticky"), "{}", fdb());
+        assert!(!text().contains("sticky"), "{}", text());
         host.change(&[
             Change::DelMac(vni(100), mac(M1)),
             Change::DelFlood(vni(100), ip("10.9.0.3")),
             Change::DelNeighbour(vni(100), ip("192.0.2.1")),
         ]);
-        assert!(!fdb().contains(M1) && !fdb().contains("222"), "{}", fdb());
-        assert_eq!(sh("ip neigh show dev br-evpn-100"), "");
+        assert!(!text().contains(M1) && !text().contains("222"), "{}", text());
+        assert_eq!(neighbours(100), Vec::<String>::new());
         host.resync();
         host.assert_in_sync();
         assert_eq!(host.r.status().repairs, 0);
@@ -81,28 +91,27 @@ fn rows_change_and_go() {
 fn rows_deleted_behind_our_back_come_back() {
     in_namespace("rows::rows_deleted_behind_our_back_come_back", || {
         let mut host = host();
-        let before = lines("bridge fdb show dev vxlan1-100; ip neigh show dev br-evpn-100");
+        let before = all();
+        let at = on_vxlan(100);
         for (i, command) in [
-            format!("bridge fdb del {M1} dev vxlan1-100 self master"),
-            format!("bridge fdb del {M1} dev vxlan1-100 self"),
-            format!("bridge fdb del {M1} dev vxlan1-100 master"),
-            "bridge fdb del 00:00:00:00:00:00 dev vxlan1-100 dst 10.9.0.3 self".into(),
-            "ip neigh del 192.0.2.1 dev br-evpn-100".into(),
+            format!("bridge fdb del {M1} {at} self master"),
+            format!("bridge fdb del {M1} {at} self"),
+            format!("bridge fdb del {M1} {at} master"),
+            format!("bridge fdb del {FLOOD} {at} dst 10.9.0.3 self"),
+            format!("ip neigh del 192.0.2.1 dev {}", table(100)),
         ]
         .into_iter()
         .enumerate()
         {
             sh(&command);
-            host.until(&command, |_| {
-                lines("bridge fdb show dev vxlan1-100; ip neigh show dev br-evpn-100") == before
-            });
+            host.until(&command, |_| all() == before);
             assert_eq!(host.r.status().repairs, i as u64 + 1, "{command}");
         }
         // Changed to what looks like ours: no event tells that apart, the timer finds it.
-        sh(&format!("bridge fdb replace {M1} dev vxlan1-100 dst 10.9.0.77 self extern_learn"));
+        sh(&format!("bridge fdb replace {M1} {at} dst 10.9.0.77 self extern_learn"));
         host.ahead += std::time::Duration::from_secs(61);
         host.work();
-        assert_eq!(lines("bridge fdb show dev vxlan1-100; ip neigh show dev br-evpn-100"), before);
+        assert_eq!(all(), before);
         host.assert_in_sync();
     });
 }
@@ -111,21 +120,24 @@ fn rows_deleted_behind_our_back_come_back() {
 fn rows_of_others_survive() {
     in_namespace("rows::rows_of_others_survive", || {
         let mut host = host();
-        sh("bridge fdb add 02:00:00:00:00:91 dev vxlan1-100 dst 10.9.0.91 self static");
-        sh("bridge fdb add 02:00:00:00:00:92 dev vxlan1-100 dst 10.9.0.92 self master static");
-        sh("bridge fdb add 02:00:00:00:00:93 dev veth1 master static");
-        sh("bridge fdb add 02:00:00:00:00:94 dev veth1 master permanent");
-        sh("ip neigh add 192.0.2.91 lladdr 02:00:00:00:00:91 dev br-evpn-100 nud permanent");
-        sh("bridge fdb append 00:00:00:00:00:00 dev vxlan1-100 dst 10.9.0.91 self permanent");
+        let (at, on_veth1) = (on_vxlan(100), on_port(100, "veth1"));
+        sh(&format!(
+            "bridge fdb add 02:00:00:00:00:91 {at} dst 10.9.0.91 self static
+             bridge fdb add 02:00:00:00:00:92 {at} dst 10.9.0.92 self master static
+             bridge fdb add 02:00:00:00:00:93 {on_veth1} master static
+             bridge fdb add 02:00:00:00:00:94 {on_veth1} master permanent
+             ip neigh add 192.0.2.91 lladdr 02:00:00:00:00:91 dev {} nud permanent
+             bridge fdb append {FLOOD} {at} dst 10.9.0.91 self permanent",
+            table(100)
+        ));
         let others = || {
-            let mut rows = lines(
-                "bridge fdb show dev vxlan1-100; bridge fdb show dev veth1; ip neigh show dev br-evpn-100",
-            );
+            let mut rows = [all(), on_bridge(100, "02:00:00:00:00:9")].concat();
             rows.retain(|row| row.contains("00:00:9") || row.contains(".91"));
             rows
         };
         let before = others();
-        assert_eq!(before.len(), 7, "{before:?}");
+        // That of :92 on the bridge is shown by both.
+        assert_eq!(before.len(), 8, "{before:?}");
         let port = sh("ip -br link show veth1");
         let port = port.split_whitespace().nth(2).unwrap();
         let mut changes: Vec<Change> =
@@ -158,7 +170,9 @@ fn rows_of_others_survive() {
         assert_eq!(others(), before);
         // With the flood list's mark gone, our rows still come and go.
         host.change(&[Change::DelFlood(vni(100), ip("10.9.0.3")), put_flood(100, "10.9.0.4")]);
-        let flood = lines("bridge fdb show dev vxlan1-100 | grep ^00:00:00:00:00:00 | cut -d' ' -f3");
+        let mut flood = fdb(100);
+        flood.retain(|row| row.starts_with(FLOOD));
+        let flood: Vec<&str> = flood.iter().filter_map(|row| row.split_whitespace().nth(2)).collect();
         assert_eq!(flood, ["10.9.0.2", "10.9.0.4", "10.9.0.91"]);
         host.resync();
         host.assert_in_sync();
@@ -175,30 +189,29 @@ fn a_restart_adopts_and_deletes_nothing() {
         let before = lines("(bridge fdb show; ip neigh show) | grep extern_learn");
         let watch = Watch::new("stdbuf -oL ip monitor link neigh");
         let fdb_watch = Watch::new("stdbuf -oL bridge monitor fdb");
-        let ready = || {
-            sh(
-                "bridge fdb add 02:00:00:00:0a:00 dev veth1 master static; bridge fdb del 02:00:00:00:0a:00 dev veth1 master",
-            );
+        let on_veth1 = on_port(100, "veth1");
+        let touch = |mac: &str| {
+            sh(&format!(
+                "bridge fdb add {mac} {on_veth1} master static; bridge fdb del {mac} {on_veth1} master"
+            ));
         };
         // The watchers are up once they tell of something.
-        let until = clock() + PATIENCE;
+        let until = clock() + patience();
         while clock() < until && fdb_watch_idle(&fdb_watch) {
-            ready();
+            touch("02:00:00:00:0a:00");
         }
         let mut changes = base();
         let settled = changes.pop().unwrap();
         let mut host = Host::new(&changes);
         assert_eq!(lines("(bridge fdb show; ip neigh show) | grep extern_learn"), before);
-        sh(
-            "bridge fdb add 02:00:00:00:0b:00 dev veth1 master static; bridge fdb del 02:00:00:00:0b:00 dev veth1 master",
-        );
+        touch("02:00:00:00:0b:00");
         let seen = fdb_watch.up_to("02:00:00:00:0b:00");
         assert!(seen.iter().all(|line| line.contains("00:0a:00")), "rows were written: {seen:?}");
         drop(watch);
         host.change(&[settled]);
         host.assert_in_sync();
-        assert!(!fdb().contains("00:07") && !fdb().contains("10.9.0.7"), "{}", fdb());
-        assert!(fdb().contains(M1));
+        assert!(!text().contains("00:07") && !text().contains("10.9.0.7"), "{}", text());
+        assert!(text().contains(M1));
         assert_eq!(host.r.status().repairs, 0);
     });
 }
@@ -223,7 +236,8 @@ fn a_bad_row_is_told_and_the_others_go_on() {
             status.last_error.as_ref().unwrap().contains("put vni 100 mac 02:00:00:00:02:00"),
             "{status:?}"
         );
-        assert_eq!(lines("bridge fdb show dev vxlan1-100 | grep 00:01: | grep self").len(), 190);
+        let written = fdb(100).iter().filter(|row| row.contains("00:01:") && row.contains("self")).count();
+        assert_eq!(written, 190);
         let failed = host.outputs.iter().any(|o| matches!(o, Output::Event(Event::Failed { more: 0, .. })));
         assert!(failed, "{:?}", host.outputs);
         host.change(&[Change::DelMac(vni(100), mac("02:00:00:00:02:00"))]);

@@ -1,21 +1,20 @@
 //! Real packets: two hosts in namespaces of their own, an underlay between them, endpoints on both.
 
 use dataplane::intent::{Change, L2Vni};
-use dataplane::kernel::{Kernel, KernelConfig};
-use dataplane::reconciler::{Config, Reconciler};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::os::fd::AsFd;
 use types::Time;
 
 use crate::harness::*;
+use crate::layout::*;
 
-/// Applies changes to the kernel of the namespace of that name, and leaves them there.
-fn configure(namespace: &str, changes: Vec<Change>) {
-    let file = std::fs::File::open(format!("/run/netns/{namespace}")).unwrap();
+/// Applies changes to the kernel of host `n`, and leaves them there.
+fn configure(n: u32, six: bool, changes: Vec<Change>) {
+    let file = std::fs::File::open(format!("/run/netns/host{n}")).unwrap();
     // A thread of its own: the namespace is the thread's.
     std::thread::spawn(move || {
         move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-        let mut r = Reconciler::new(Kernel::open(KernelConfig::default()).unwrap(), Config::default());
+        let mut r = reconciler(config_at(&vtep(n, six)));
         for change in &changes {
             r.change(change);
         }
@@ -71,7 +70,7 @@ fn changes(n: u32, six: bool, suppress: bool) -> Vec<Change> {
 fn pings(six_underlay: bool) {
     topology();
     for n in [1, 2] {
-        configure(&format!("host{n}"), changes(n, six_underlay, true));
+        configure(n, six_underlay, changes(n, six_underlay, true));
     }
     for n in [1, 2] {
         let other = 3 - n;
@@ -102,23 +101,23 @@ fn arp_and_nd_are_answered_here_or_flooded() {
     in_namespace("traffic::arp_and_nd_are_answered_here_or_flooded", || {
         topology();
         // Host 2 does not exist for this: whoever answers does so from what is known here.
-        configure("host1", changes(1, false, true));
+        configure(1, false, changes(1, false, true));
         let resolved = |address: &str| {
             sh("ip -n e1 neigh flush all");
             sh(&format!("ip netns exec e1 ping -c 1 -W 1 {address} > /dev/null || true"));
             sh(&format!("ip -n e1 neigh show {address}")).contains("lladdr 02:00:00:00:00:02")
         };
         let until_resolved = |address: &str, what: &str| {
-            let until = clock() + PATIENCE;
+            let until = clock() + patience();
             while !resolved(address) {
                 assert!(clock() < until, "{what}");
             }
         };
         until_resolved("192.0.2.2", "ARP was not answered");
         until_resolved("2001:db8::2", "ND was not answered");
-        configure("host1", changes(1, false, false));
+        configure(1, false, changes(1, false, false));
         assert!(!resolved("192.0.2.2"), "with suppression off it is to be flooded");
-        configure("host2", changes(2, false, false));
+        configure(2, false, changes(2, false, false));
         until_resolved("192.0.2.2", "the flood does not reach the other host");
     });
 }

@@ -1,0 +1,71 @@
+//! What only the layout device-per-vni has: devices of others that could carry a VNI, each looked at by itself.
+
+use dataplane::intent::Change;
+use dataplane::kernel::KernelConfig;
+
+use crate::devices::{base, veth};
+use crate::harness::*;
+use crate::layout::*;
+
+#[test]
+fn what_is_not_ours_is_named_and_not_touched() {
+    in_namespace("per_vni::what_is_not_ours_is_named_and_not_touched", || {
+        sh("ip link add br-evpn-100 type veth peer name x");
+        sh("ip link add vxlan1-200 type vxlan id 201 local 10.9.0.1 dstport 4789");
+        sh(
+            "ip link add br0 type bridge && ip link add veth3 type veth peer name veth3p && ip link set veth3 master br0",
+        );
+        let before = lines("ip -o link show | sed 's/state.*//'");
+        let mut host = Host::new(&[Change::PutVni(l2(100, &[]))]);
+        let error = host.r.status().last_error.unwrap();
+        assert_eq!(error, "use bridge br-evpn-100 for VNI 100: it exists and is a veth device");
+        host.change(&[Change::DelVni(vni(100)), Change::PutVni(l2(200, &[]))]);
+        let error = host.r.status().last_error.unwrap();
+        assert_eq!(error, "use VXLAN device vxlan1-200 for VNI 200: vxlan1-200 exists and carries VNI 201");
+        host.change(&[Change::DelVni(vni(200))]);
+        assert_eq!(lines("ip -o link show | sed 's/state.*//'"), before);
+        host.change(&[Change::PutVni(l2(300, &["veth3"]))]);
+        let error = host.r.status().last_error.unwrap();
+        assert_eq!(error, "attach veth3 to br-evpn-300: it is a port of br0");
+        assert!(sh("ip link show veth3").contains("master br0"));
+        // Quiet while nothing changes; healed once the obstacle is gone.
+        host.work();
+        let outputs = host.outputs.len();
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        host.work();
+        assert_eq!(host.outputs.len(), outputs, "{:?}", host.outputs);
+        sh("ip link set veth3 nomaster");
+        host.until("attached", |_| sh("ip link show veth3").contains("master br-evpn-300"));
+    });
+}
+
+#[test]
+fn devices_found_are_used_and_never_deleted() {
+    in_namespace("per_vni::devices_found_are_used_and_never_deleted", || {
+        veth("veth1");
+        sh("ip link add br0 type bridge && ip link set br0 up");
+        sh("ip link add vx100 type vxlan id 100 local 10.9.0.1 dstport 4789 && ip link set vx100 master br0");
+        for manage_devices in [true, false] {
+            let config = KernelConfig { manage_devices, ..config() };
+            let mut host = Host::with(config, &base());
+            host.assert_in_sync();
+            assert!(sh("ip -d link show vx100").contains("nolearning"));
+            assert!(sh("ip link show veth1").contains("master br0"));
+            assert!(
+                sh("bridge fdb show dev vx100").contains("02:00:00:00:00:01 dst 10.9.0.2 self extern_learn")
+            );
+            assert!(!succeeds("ip link show br-evpn-100"));
+            sh("bridge fdb add 02:00:00:00:00:99 dev vx100 dst 10.9.0.9 self static");
+            host.change(&[Change::DelVni(vni(100))]);
+            let fdb = sh("bridge fdb show dev vx100");
+            assert!(!fdb.contains("extern_learn"), "ours are gone: {fdb}");
+            assert!(fdb.contains("02:00:00:00:00:99"), "others' stay: {fdb}");
+            assert!(!sh("ip link show veth1").contains("master"), "released");
+            sh("bridge fdb del 02:00:00:00:00:99 dev vx100 self");
+        }
+        // Without managing, what is missing is an error.
+        let config = KernelConfig { manage_devices: false, ..config() };
+        let host = Host::with(config, &[Change::PutVni(l2(7, &[]))]);
+        assert!(host.r.status().last_error.unwrap().contains("no VXLAN device carries it"));
+    });
+}
