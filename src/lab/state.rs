@@ -130,7 +130,7 @@ pub(super) fn down() -> Result<()> {
     let file = file()?;
     let Some(state) = load(&file)? else { return Err(Error::new("no lab is standing")) };
     if state.alive() {
-        let killed = Command::new("kill").args(["-9", &state.holder.to_string()]).status();
+        let killed = Command::new("sh").args(["-c", &format!("kill -9 {}", state.holder)]).status();
         if !killed.is_ok_and(|status| status.success()) {
             return Err(Error::new(format!("cannot end process {}", state.holder)));
         }
