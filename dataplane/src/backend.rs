@@ -58,6 +58,10 @@ pub enum Fact {
     NeighbourGone(Vni, IpAddr),
     /// Event: the devices of this VNI are not as they were left. Look at all of it again.
     Device(Vni),
+    /// Which VLAN of this host stands for a VNI.
+    Vlan(Vni, u16),
+    /// Event: the VNIs that others set up are not those of before. Ask again ([`Backend::found`]).
+    Found,
     /// Event: a port that was asked for ([`Backend::port`]) came, went, or was attached elsewhere.
     Port(Arc<str>),
     /// Event: events were lost. Look at everything again.
@@ -106,8 +110,21 @@ pub enum Outcome {
     Done,
     /// The devices stand and can take rows, but something of the op is still to be done.
     Partly(Error),
+    /// There is no table such a row could be in, as is meant by whoever made the devices (or configured them): that
+    /// is no failure, and the row is not missed until the devices of its VNI change.
+    Nowhere,
     /// It failed.
     Failed(Error),
+}
+
+impl Outcome {
+    /// What went wrong, if something did.
+    pub fn error(self) -> Option<Error> {
+        match self {
+            Self::Done | Self::Nowhere => None,
+            Self::Partly(error) | Self::Failed(error) => Some(error),
+        }
+    }
 }
 
 /// What kind of failure, so far as it changes what to do next.
@@ -157,8 +174,26 @@ pub trait Backend {
     /// The VNIs it holds devices of ours for, whether wanted or left by an earlier run.
     fn vnis(&mut self) -> Result<Vec<Vni>, Error>;
 
-    /// What there is in a VNI, now, and in what state its devices are.
-    fn observe(&mut self, vni: Vni, scope: Scope, found: &mut dyn FnMut(Fact)) -> Result<Device, Error>;
+    /// What there is in these VNIs, now, and in what state the devices of each are: an answer for each, in order.
+    ///
+    /// If tables are [shared](Self::shared), what was put is observed before the next [`Self::poll`]. So a backend that
+    /// knows of a VNI it has just made that nothing can be in it need not look: what comes later comes as events.
+    fn observe(
+        &mut self,
+        vnis: &[Vni],
+        scope: Scope,
+        found: &mut dyn FnMut(Fact),
+    ) -> Vec<Result<Device, Error>>;
+
+    /// All VNIs are in the same tables, so that a look at many costs what a look at one does.
+    fn shared(&self) -> bool {
+        false
+    }
+
+    /// The VNIs that others set up and that are to be taken up as they are, if that is what was configured.
+    fn found(&mut self) -> Result<Vec<Vni>, Error> {
+        Ok(Vec::new())
+    }
 
     /// What there is at these keys, of MACs and neighbours, now; nothing is told of one where there is nothing.
     fn look(&mut self, keys: &[Key], found: &mut dyn FnMut(Fact)) -> Result<(), Error>;
@@ -195,8 +230,21 @@ impl<B: Backend + ?Sized> Backend for Box<B> {
         (**self).vnis()
     }
 
-    fn observe(&mut self, vni: Vni, scope: Scope, found: &mut dyn FnMut(Fact)) -> Result<Device, Error> {
-        (**self).observe(vni, scope, found)
+    fn observe(
+        &mut self,
+        vnis: &[Vni],
+        scope: Scope,
+        found: &mut dyn FnMut(Fact),
+    ) -> Vec<Result<Device, Error>> {
+        (**self).observe(vnis, scope, found)
+    }
+
+    fn shared(&self) -> bool {
+        (**self).shared()
+    }
+
+    fn found(&mut self) -> Result<Vec<Vni>, Error> {
+        (**self).found()
     }
 
     fn look(&mut self, keys: &[Key], found: &mut dyn FnMut(Fact)) -> Result<(), Error> {

@@ -1,6 +1,7 @@
 //! A dataplane in memory, for the simulation and for tests: it behaves as the kernel does where that matters (a MAC
 //! learned on a port takes over a remote row, a remote row replaces a learned one, foreign rows are not ours), and
-//! it can be made to fail.
+//! it can be made to fail. With [`Memory::shared`] all VNIs are in the same tables, each with a VLAN, as in the kernel's
+//! layout of one device.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -33,12 +34,69 @@ pub struct Memory {
     fail: BTreeMap<u64, ErrorKind>,
     refuse: Option<ErrorKind>,
     trespasses: u64,
+    /// All VNIs are in the same tables.
+    shared: bool,
+    /// Which VLAN each VNI has, where tables are shared.
+    vlans: BTreeMap<Vni, u16>,
+    next_vlan: u16,
+    /// VNIs made and not looked at since: nothing can be in them yet.
+    fresh: BTreeSet<Vni>,
+    /// VNIs that have no table for neighbours by somebody's will.
+    tableless: BTreeSet<Vni>,
+    /// VNIs others set up.
+    found: BTreeSet<Vni>,
+    walks: u64,
+    largest: usize,
 }
 
 impl Memory {
     /// Empty.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Empty, with tables that all VNIs share.
+    pub fn shared() -> Self {
+        Self { shared: true, ..Self::default() }
+    }
+
+    /// Walks of the tables so far: one for each VNI that was observed, or one for all if tables are shared.
+    pub const fn walks(&self) -> u64 {
+        self.walks
+    }
+
+    /// The most VNIs that were ever put by one call of [`Backend::apply`].
+    pub const fn largest_group(&self) -> usize {
+        self.largest
+    }
+
+    /// The VLAN of a VNI.
+    pub fn vlan(&self, vni: Vni) -> Option<u16> {
+        self.vlans.get(&vni).copied()
+    }
+
+    /// Somebody gives a VNI another VLAN.
+    pub fn set_vlan(&mut self, vni: Vni, vlan: u16) {
+        if self.vlans.insert(vni, vlan) != Some(vlan) {
+            self.event(Fact::Device(vni));
+        }
+    }
+
+    /// Somebody sets a VNI up, to be taken up as it is, or takes it away.
+    pub fn set_found(&mut self, vni: Vni, there: bool) {
+        if if there { self.found.insert(vni) } else { self.found.remove(&vni) } {
+            self.event(Fact::Found);
+        }
+    }
+
+    /// Somebody makes the table for the neighbours of a VNI, or takes it away with all that is in it.
+    pub fn set_table(&mut self, vni: Vni, there: bool) {
+        if if there { self.tableless.remove(&vni) } else { self.tableless.insert(vni) } {
+            if !there {
+                self.forget_neighbours(vni);
+            }
+            self.event(Fact::Device(vni));
+        }
     }
 
     /// The rows that stand.
@@ -208,8 +266,34 @@ impl Memory {
     /// A bridge goes, with its ports and what they know.
     fn forget(&mut self, vni: Vni) {
         self.rows.remove_vni(vni);
+        self.vlans.remove(&vni);
+        self.fresh.remove(&vni);
         self.locals.retain(|(v, _), _| *v != vni);
         self.neighbours.retain(|(v, _), _| *v != vni);
+    }
+
+    fn forget_neighbours(&mut self, vni: Vni) {
+        let mut keys = Vec::new();
+        self.rows.keys(vni, &mut keys);
+        for key in keys.iter().filter(|key| matches!(key, Key::Neighbour(..))) {
+            self.rows.remove(key);
+        }
+        self.neighbours.retain(|(v, _), _| *v != vni);
+    }
+
+    /// A VNI is put: where tables are shared, it gets the VLAN it wants, or just the next.
+    fn place(&mut self, l2: &crate::intent::L2Vni) {
+        if !self.shared {
+            return;
+        }
+        if self.rows.device(l2.vni).is_none() {
+            self.fresh.insert(l2.vni);
+        }
+        let vlan = l2.vlan.or(self.vlan(l2.vni)).unwrap_or_else(|| {
+            self.next_vlan = self.next_vlan % 4094 + 1;
+            self.next_vlan
+        });
+        self.vlans.insert(l2.vni, vlan);
     }
 
     fn event(&mut self, fact: Fact) {
@@ -238,8 +322,10 @@ impl Memory {
             _ => {}
         }
         match op {
+            Op::Put(Row::Neighbour(..)) if self.tableless.contains(&vni) => return Outcome::Nowhere,
             Op::Put(row) => {
                 match row {
+                    Row::Vni(l2) => self.place(l2),
                     Row::Mac(_, mac, _) => {
                         let fixed = self.locals.remove(&(vni, *mac)).is_some_and(|(_, sticky)| sticky);
                         self.trespasses += u64::from(fixed || self.foreign.contains(&(vni, *mac)));
@@ -247,7 +333,7 @@ impl Memory {
                     Row::Neighbour(_, ip, _) => {
                         self.neighbours.remove(&(vni, *ip));
                     }
-                    Row::Vni(_) | Row::Flood(..) => {}
+                    Row::Flood(..) => {}
                 }
                 self.rows.insert(row.clone());
             }
@@ -261,28 +347,13 @@ impl Memory {
         Outcome::Done
     }
 
-    fn mac_facts(&self, vni: Vni, mac: MacAddr, found: &mut dyn FnMut(Fact)) {
-        if let Some((interface, sticky)) = self.locals.get(&(vni, mac)) {
-            found(Fact::Local { vni, mac, interface: interface.clone(), sticky: *sticky });
-        }
-        if self.foreign.contains(&(vni, mac)) {
-            found(Fact::Foreign(vni, mac));
-        }
-    }
-}
-
-impl Backend for Memory {
-    fn name(&self) -> &'static str {
-        "memory"
-    }
-
-    fn vnis(&mut self) -> Result<Vec<Vni>, Error> {
-        Ok(self.rows.vnis().collect())
-    }
-
-    fn observe(&mut self, vni: Vni, scope: Scope, found: &mut dyn FnMut(Fact)) -> Result<Device, Error> {
+    /// Shows what there is in a VNI.
+    fn show(&self, vni: Vni, scope: Scope, found: &mut dyn FnMut(Fact)) -> Device {
         if self.rows.device(vni).is_none() {
-            return Ok(Device::Missing);
+            return Device::Missing;
+        }
+        if let Some(vlan) = self.vlan(vni) {
+            found(Fact::Vlan(vni, vlan));
         }
         let mut keys = Vec::new();
         self.rows.keys(vni, &mut keys);
@@ -309,7 +380,45 @@ impl Backend for Memory {
                 found(Fact::Neighbour { vni, ip: *ip, mac: *mac, fixed: *fixed });
             }
         }
-        Ok(Device::Right)
+        Device::Right
+    }
+
+    fn mac_facts(&self, vni: Vni, mac: MacAddr, found: &mut dyn FnMut(Fact)) {
+        if let Some((interface, sticky)) = self.locals.get(&(vni, mac)) {
+            found(Fact::Local { vni, mac, interface: interface.clone(), sticky: *sticky });
+        }
+        if self.foreign.contains(&(vni, mac)) {
+            found(Fact::Foreign(vni, mac));
+        }
+    }
+}
+
+impl Backend for Memory {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn vnis(&mut self) -> Result<Vec<Vni>, Error> {
+        Ok(self.rows.vnis().collect())
+    }
+
+    fn observe(
+        &mut self,
+        vnis: &[Vni],
+        scope: Scope,
+        found: &mut dyn FnMut(Fact),
+    ) -> Vec<Result<Device, Error>> {
+        let stale = vnis.iter().filter(|vni| !self.fresh.remove(vni)).count();
+        self.walks += if self.shared { u64::from(stale > 0) } else { stale as u64 };
+        vnis.iter().map(|vni| Ok(self.show(*vni, scope, found))).collect()
+    }
+
+    fn shared(&self) -> bool {
+        self.shared
+    }
+
+    fn found(&mut self) -> Result<Vec<Vni>, Error> {
+        Ok(self.found.iter().copied().collect())
     }
 
     fn look(&mut self, keys: &[Key], found: &mut dyn FnMut(Fact)) -> Result<(), Error> {
@@ -331,6 +440,7 @@ impl Backend for Memory {
     }
 
     fn apply(&mut self, ops: &[Op], outcomes: &mut Vec<Outcome>) {
+        self.largest = self.largest.max(ops.iter().filter(|op| matches!(op, Op::Put(Row::Vni(_)))).count());
         for op in ops {
             let outcome = self.apply_one(op);
             outcomes.push(outcome);

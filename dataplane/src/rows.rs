@@ -270,13 +270,16 @@ impl Rows {
         }
     }
 
-    /// Puts the rows `other` has of a VNI in the place of our own.
-    pub fn replace_vni(&mut self, vni: Vni, mut other: Self) {
+    /// Puts the rows `other` has of a VNI in the place of our own, and takes them out of there.
+    pub fn replace_vni(&mut self, vni: Vni, other: &mut Self) {
         self.remove_vni(vni);
         let Some(mut rows) = other.vnis.remove(&vni) else { return };
+        other.len -= rows.len();
         // The other table numbers its VTEPs its own way.
         for packed in rows.macs.values_mut() {
-            *packed = self.pool.pack(other.pool.unpack(*packed));
+            let remote = other.pool.unpack(*packed);
+            other.pool.release(*packed);
+            *packed = self.pool.pack(remote);
         }
         self.len += rows.len();
         self.vnis.insert(vni, rows);
@@ -313,6 +316,11 @@ impl Rows {
     /// How many MACs in a VNI.
     pub fn macs(&self, vni: Vni) -> usize {
         self.vnis.get(&vni).map_or(0, |rows| rows.macs.len())
+    }
+
+    /// How many neighbours in a VNI.
+    pub fn neighbours(&self, vni: Vni) -> usize {
+        self.vnis.get(&vni).map_or(0, |rows| rows.neighbours.len())
     }
 
     /// Every VNI with at least one row, in order.

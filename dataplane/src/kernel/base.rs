@@ -247,10 +247,20 @@ impl Base {
         if marks::is_ours(link) {
             return Ok(PortPlace::Refused(format!("{interface} is a device of evpnd's own")));
         }
-        if let Some((_, reason)) = self.refused.get(interface).filter(|(then, _)| then == link) {
-            return Ok(PortPlace::Refused(reason.clone()));
+        if let Some(reason) = self.why_unattachable(link) {
+            return Ok(PortPlace::Refused(reason.to_owned()));
         }
         Ok(place(self, link))
+    }
+
+    /// Why a port could not be attached, if nothing about it has changed since.
+    fn why_unattachable(&self, link: &Link) -> Option<&str> {
+        self.refused.get(&link.name).filter(|(then, _)| then == link).map(|(_, reason)| reason.as_str())
+    }
+
+    /// This port could not be attached, and nothing about it has changed since.
+    pub(super) fn is_unattachable(&self, name: &str) -> bool {
+        self.links.named(name).is_some_and(|link| self.why_unattachable(link).is_some())
     }
 
     pub(super) fn forget_port(&mut self, interface: &str) {

@@ -44,6 +44,9 @@ impl Base {
         for (i, op) in ops.iter().enumerate() {
             let vni = op.key().vni();
             match self.vnis.get(&vni) {
+                Some(placed) if placed.at.table.is_none() && matches!(op, Op::Put(Row::Neighbour(..))) => {
+                    outcomes[start + i] = Outcome::Nowhere;
+                }
                 Some(placed) => rows::encode(op, placed.at, &mut self.batch),
                 None if matches!(op, Op::Put(_)) => {
                     let reason = format!("the devices of VNI {vni} are missing");
@@ -99,10 +102,6 @@ impl Base {
         let ops: Vec<Op> = rows.into_iter().map(Op::Del).collect();
         let mut outcomes = Vec::new();
         self.apply_rows(&ops, &mut outcomes);
-        let failed = |outcome| match outcome {
-            Outcome::Failed(error) | Outcome::Partly(error) => Some(error),
-            Outcome::Done => None,
-        };
-        outcomes.into_iter().find_map(failed).map_or(Ok(()), Err)
+        outcomes.into_iter().find_map(Outcome::error).map_or(Ok(()), Err)
     }
 }

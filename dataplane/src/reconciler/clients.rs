@@ -39,10 +39,10 @@ impl Clients {
         self.all_dirty = true;
     }
 
-    /// Look at those of a VNI.
-    pub(super) fn look_at_vni(&mut self, vni: Vni) {
-        let names =
-            self.all.iter().filter(|(_, client)| client.vni() == Some(vni)).map(|(name, _)| name.clone());
+    /// Look at those of these VNIs.
+    pub(super) fn look_at_vnis(&mut self, vnis: &BTreeSet<Vni>) {
+        let of = |client: &Client| client.vni().is_some_and(|vni| vnis.contains(&vni));
+        let names = self.all.iter().filter(|(_, client)| of(client)).map(|(name, _)| name.clone());
         self.dirty.extend(names);
     }
 

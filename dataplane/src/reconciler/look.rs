@@ -1,6 +1,6 @@
 //! What a dataplane shows and tells: events, lookups, observations, and what follows from them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -44,6 +44,14 @@ impl<B: Backend> Reconciler<B> {
                     self.observe.insert(vni);
                 } else if self.intent.rows().device(vni).is_some() {
                     self.dirty_vnis.insert(vni);
+                }
+            }
+            Fact::Found => self.ask_found = true,
+            Fact::Vlan(vni, vlan) => {
+                if let Some(seen) = self.seen.get_mut(&vni)
+                    && seen.vlan.replace(vlan) != Some(vlan)
+                {
+                    out.push(Output::Local(Local::Vlan(vni, vlan)));
                 }
             }
             Fact::Port(interface) => self.clients.look_at_port(&interface),
@@ -152,6 +160,7 @@ impl<B: Backend> Reconciler<B> {
     pub(super) fn start_resync(&mut self, now: Time, out: &mut Vec<Output>) {
         self.resync_at = now + self.config.resync;
         self.resyncing = Some(now);
+        self.ask_found = true;
         self.clients.look_at_all();
         let wanted = self.intent.rows();
         let with_device: Vec<Vni> = wanted.vnis().filter(|v| wanted.device(*v).is_some()).collect();
@@ -168,6 +177,24 @@ impl<B: Backend> Reconciler<B> {
                 self.dirty_vnis.extend(found.into_iter().filter(|vni| wanted.device(*vni).is_none()));
             }
             Ok(_) => {}
+            Err(error) => self.failed(vec![error], out),
+        }
+    }
+
+    /// Asks which VNIs others have set up, and tells what is new of them.
+    pub(super) fn ask_found(&mut self, out: &mut Vec<Output>) {
+        if !std::mem::take(&mut self.ask_found) {
+            return;
+        }
+        match self.backend.found() {
+            Ok(now) => {
+                let now: BTreeSet<Vni> = now.into_iter().collect();
+                let gone = self.found.difference(&now).map(|vni| Local::Found(*vni, false));
+                let new = now.difference(&self.found).map(|vni| Local::Found(*vni, true));
+                out.extend(gone.chain(new).map(Output::Local));
+                self.found = now;
+            }
+            // The next resync asks again.
             Err(error) => self.failed(vec![error], out),
         }
     }
@@ -270,33 +297,50 @@ impl<B: Backend> Reconciler<B> {
         !overtaken && before.is_some() && self.intent.rows().get(&key) == before
     }
 
+    /// Observes some of the VNIs that are to be observed; where tables are shared, all of them: what was found must be
+    /// compared before anything is written or heard, or it is no longer so.
     pub(super) fn observe_some(&mut self, now: Time, out: &mut Vec<Output>) {
-        let mut rows = 0;
-        while rows < OBSERVE_BATCH {
-            let Some(vni) = self.observe.pop_first() else { break };
-            if self.installed.device(vni).is_none() {
-                continue;
+        let mut errors = Vec::new();
+        if self.backend.shared() {
+            let observe = std::mem::take(&mut self.observe);
+            let there = observe.into_iter().filter(|vni| self.installed.device(*vni).is_some());
+            // Those never seen yet are a group of their own: if all were just made, there is nothing to look at.
+            let (seen, new): (Vec<Vni>, Vec<Vni>) = there.partition(|vni| self.seen.contains_key(vni));
+            let macs: usize = self.installed.vnis().map(|vni| self.installed.macs(vni)).sum();
+            for vnis in [new, seen].iter().filter(|vnis| !vnis.is_empty()) {
+                self.observe_vnis(vnis, macs, now, &mut errors, out);
             }
-            match self.observe_vni(vni, out) {
-                Ok(n) => rows += n + 64,
-                Err(error) => {
-                    self.fail(Key::Vni(vni), now);
-                    self.failed(vec![error], out);
+        } else {
+            let mut rows = 0;
+            while rows < OBSERVE_BATCH {
+                let Some(vni) = self.observe.pop_first() else { break };
+                if self.installed.device(vni).is_some() {
+                    let macs = self.installed.macs(vni);
+                    rows += self.observe_vnis(&[vni], macs, now, &mut errors, out) + 64;
                 }
             }
         }
+        self.failed(errors, out);
     }
 
-    /// Compares one VNI with what stands in the dataplane: all of it, or, where that has been done once and there is
-    /// much of it, without the MACs of others; these are then looked at one by one, some at a time.
-    fn observe_vni(&mut self, vni: Vni, out: &mut Vec<Output>) -> Result<usize, Error> {
-        let large = self.installed.macs(vni) > self.config.observe_limit;
-        let scope = if large && self.seen.contains_key(&vni) { Scope::Local } else { Scope::All };
+    /// Compares VNIs with what stands in the dataplane: all of it, or, where that has been done once and there is
+    /// much of it, without the MACs of others; these are then looked at one by one, some at a time. `macs` is how many
+    /// there are in the tables that would have to be walked. Returns how much was found.
+    fn observe_vnis(
+        &mut self,
+        vnis: &[Vni],
+        macs: usize,
+        now: Time,
+        errors: &mut Vec<Error>,
+        out: &mut Vec<Output>,
+    ) -> usize {
+        let known = vnis.iter().all(|vni| self.seen.contains_key(vni));
+        let scope = if known && macs > self.config.observe_limit { Scope::Local } else { Scope::All };
         let mut found = Rows::default();
-        let mut seen = Seen::default();
+        let mut seen: HashMap<Vni, Seen, RandomState> = HashMap::default();
         let (wanted, installed) = (self.intent.rows(), &self.installed);
         let mut count = 0;
-        let device = self.backend.observe(vni, scope, &mut |fact| {
+        let devices = self.backend.observe(vnis, scope, &mut |fact| {
             count += 1;
             match fact {
                 Fact::Row { row, own } => {
@@ -305,25 +349,54 @@ impl<B: Backend> Reconciler<B> {
                         found.insert(row);
                     }
                 }
-                Fact::Local { mac, interface, sticky, .. } => {
-                    seen.macs.insert(mac, LocalMac { interface, sticky, superseded: false });
+                Fact::Local { vni, mac, interface, sticky } => {
+                    let local = LocalMac { interface, sticky, superseded: false };
+                    seen.entry(vni).or_default().macs.insert(mac, local);
                 }
-                Fact::Foreign(_, mac) => {
-                    seen.foreign.insert(mac);
+                Fact::Foreign(vni, mac) => {
+                    seen.entry(vni).or_default().foreign.insert(mac);
                 }
-                Fact::Neighbour { ip, mac, fixed, .. } => {
-                    seen.neighbours.insert(ip, LocalNeighbour { mac, fixed, superseded: false });
+                Fact::Neighbour { vni, ip, mac, fixed } => {
+                    let neighbour = LocalNeighbour { mac, fixed, superseded: false };
+                    seen.entry(vni).or_default().neighbours.insert(ip, neighbour);
                 }
+                Fact::Vlan(vni, vlan) => seen.entry(vni).or_default().vlan = Some(vlan),
                 _ => {}
             }
-        })?;
+        });
+        for (vni, device) in vnis.iter().zip(devices) {
+            match device {
+                Ok(device) => {
+                    let seen = seen.remove(vni).unwrap_or_default();
+                    self.compare(*vni, scope, device, &mut found, seen, out);
+                }
+                Err(error) => {
+                    self.fail(Key::Vni(*vni), now);
+                    errors.push(error);
+                }
+            }
+        }
+        count
+    }
+
+    /// Compares what was found in a VNI with what is believed to stand there.
+    fn compare(
+        &mut self,
+        vni: Vni,
+        scope: Scope,
+        device: Device,
+        found: &mut Rows,
+        mut seen: Seen,
+        out: &mut Vec<Output>,
+    ) {
+        self.nowhere.remove(&vni);
         if scope == Scope::Local && device != Device::Missing {
             if let Some(before) = self.seen.get(&vni) {
                 seen.foreign.extend(&before.foreign);
             }
             let mut keys = Vec::new();
             self.installed.keys(vni, &mut keys);
-            wanted.keys(vni, &mut keys);
+            self.intent.rows().keys(vni, &mut keys);
             for key in keys {
                 let stands = self.installed.get(&key);
                 match key {
@@ -344,7 +417,7 @@ impl<B: Backend> Reconciler<B> {
             if let Some(spec) = spec {
                 found.insert(Row::Vni(spec));
             }
-        } else {
+        } else if !self.retries.contains_key(&Key::Vni(vni)) {
             self.dirty_vnis.insert(vni);
         }
 
@@ -378,7 +451,6 @@ impl<B: Backend> Reconciler<B> {
                 self.push(key);
             }
         }
-        Ok(count)
     }
 
     /// Tells upwards how what is seen now differs from what was seen before.

@@ -28,6 +28,9 @@ use clients::Clients;
 
 /// Row keys planned in one [`Reconciler::handle`]: some milliseconds of work, so that nothing new waits long.
 const BATCH: usize = 2048;
+/// VNIs put in one [`Reconciler::handle`], where each has devices and tables of its own. Where these are shared, all that
+/// wait are put at once: there a group costs little more than one.
+const PUT_BATCH: usize = 64;
 /// Rows observed in one [`Reconciler::handle`] before other work gets its turn.
 const OBSERVE_BATCH: usize = 16 * 1024;
 /// Rows looked at one by one in one [`Reconciler::handle`].
@@ -167,6 +170,7 @@ struct LocalNeighbour {
 #[derive(Debug, Default)]
 struct Seen {
     ready: bool,
+    vlan: Option<u16>,
     macs: HashMap<MacAddr, LocalMac, RandomState>,
     foreign: HashSet<MacAddr, RandomState>,
     neighbours: HashMap<IpAddr, LocalNeighbour, RandomState>,
@@ -186,6 +190,8 @@ impl Seen {
     /// What to tell upwards of a VNI that looks like this and looked like `before`.
     fn changes(&self, before: &Self, vni: Vni) -> Vec<Local> {
         let mut told = Vec::new();
+        let vlan = self.vlan.filter(|vlan| before.vlan != Some(*vlan));
+        told.extend(vlan.map(|vlan| Local::Vlan(vni, vlan)));
         if self.ready != before.ready {
             told.push(Local::VniReady(vni, self.ready));
         }
@@ -239,6 +245,11 @@ pub struct Reconciler<B> {
     rewrite: Vec<Key>,
     /// VNIs to observe.
     observe: BTreeSet<Vni>,
+    /// VNIs that have no table for neighbours.
+    nowhere: BTreeSet<Vni>,
+    /// VNIs others set up, as they were told upwards; whether to ask again.
+    found: BTreeSet<Vni>,
+    ask_found: bool,
     resync_at: Time,
     /// A full resync goes on since then.
     resyncing: Option<Time>,
@@ -267,6 +278,9 @@ impl<B: Backend> Reconciler<B> {
             audit: Vec::new(),
             rewrite: Vec::new(),
             observe: BTreeSet::new(),
+            nowhere: BTreeSet::new(),
+            found: BTreeSet::new(),
+            ask_found: false,
             resync_at: Time::ZERO,
             resyncing: None,
             more_events: false,
@@ -344,6 +358,7 @@ impl<B: Backend> Reconciler<B> {
             self.start_resync(now, out);
         }
         self.retry_due(now);
+        self.ask_found(out);
         self.look_at_clients(out);
         self.put_devices(now, out);
         self.audit_some(out);
@@ -379,13 +394,19 @@ impl<B: Backend> Reconciler<B> {
                 && !self.busy()
                 && self.retries.is_empty()
                 && self.last_resync.is_some(),
-            desired: self.intent.rows().len(),
+            desired: self.desired(),
             installed: self.installed.len(),
             failing: self.retries.len(),
             repairs: self.repairs,
             last_error: self.last_error.clone(),
             last_resync: self.last_resync,
         }
+    }
+
+    /// Rows wanted that can stand somewhere.
+    fn desired(&self) -> usize {
+        let wanted = self.intent.rows();
+        wanted.len() - self.nowhere.iter().map(|vni| wanted.neighbours(*vni)).sum::<usize>()
     }
 
     /// What is wanted.
@@ -421,10 +442,7 @@ impl<B: Backend> Reconciler<B> {
             let ops: Vec<Op> = vnis.into_iter().map(Op::Remove).collect();
             let mut outcomes = Vec::new();
             self.backend.apply(&ops, &mut outcomes);
-            errors.extend(outcomes.into_iter().filter_map(|outcome| match outcome {
-                Outcome::Failed(error) | Outcome::Partly(error) => Some(error),
-                Outcome::Done => None,
-            }));
+            errors.extend(outcomes.into_iter().filter_map(Outcome::error));
         }
         (self.backend, errors)
     }
@@ -432,29 +450,33 @@ impl<B: Backend> Reconciler<B> {
     /// A dry run: what would be done to the dataplane now, one line a step, and how clients would be. Changes nothing
     /// in it.
     pub fn dry_run(&mut self, out: &mut Vec<Output>) -> Result<Vec<String>, Error> {
+        self.ask_found = true;
+        self.ask_found(out);
         self.look_at_clients_dry(out);
         let mut lines = Vec::new();
         let mut ops = Vec::new();
-        let wanted: Vec<Vni> = self.intent.rows().vnis().collect();
+        let wanted = self.intent.rows();
+        let settled = self.intent.settled();
         for vni in self.backend.vnis()? {
-            if self.intent.settled() && self.intent.rows().device(vni).is_none() {
+            if settled && wanted.device(vni).is_none() {
                 ops.push(Op::Remove(vni));
             }
         }
-        for vni in wanted {
-            let Some(device) = self.intent.rows().device(vni).cloned() else { continue };
-            let put = Op::Put(Row::Vni(device.clone()));
-            lines.append(&mut self.backend.describe(&put));
-            let mut have = Rows::default();
-            self.backend.observe(vni, Scope::All, &mut |fact| {
-                if let Fact::Row { row, .. } = fact {
-                    have.insert(row);
-                }
-            })?;
-            have.insert(Row::Vni(device));
+        let vnis: Vec<Vni> = wanted.vnis().filter(|vni| wanted.device(*vni).is_some()).collect();
+        let mut have = Rows::default();
+        let states = self.backend.observe(&vnis, Scope::All, &mut |fact| {
+            if let Fact::Row { row, .. } = fact {
+                have.insert(row);
+            }
+        });
+        for (vni, state) in vnis.into_iter().zip(states) {
+            state?;
+            let Some(device) = wanted.device(vni).cloned().map(Row::Vni) else { continue };
+            lines.append(&mut self.backend.describe(&Op::Put(device.clone())));
+            have.insert(device);
             let mut keys = Vec::new();
-            plan::differences(self.intent.rows(), &have, vni, self.intent.settled(), &mut keys);
-            plan::plan(self.intent.rows(), &have, &keys, &mut ops);
+            plan::differences(wanted, &have, vni, settled, &mut keys);
+            plan::plan(wanted, &have, &keys, &mut ops);
         }
         for op in &ops {
             lines.append(&mut self.backend.describe(op));
@@ -469,6 +491,7 @@ impl<B: Backend> Reconciler<B> {
             || !self.observe.is_empty()
             || !self.audit.is_empty()
             || !self.rewrite.is_empty()
+            || self.ask_found
             || self.clients.busy()
             || self.resync_at == Time::ZERO
     }

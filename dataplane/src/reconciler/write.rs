@@ -1,10 +1,11 @@
 //! Writing: devices and rows, what may be written, and what happens when it fails.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use types::{Time, Vni};
 
-use super::{BATCH, Event, Output, Reconciler, Retry};
+use super::{BATCH, Event, Output, PUT_BATCH, Reconciler, Retry};
 use crate::backend::{Backend, Error, ErrorKind, Outcome};
 use crate::backoff::backoff;
 use crate::intent::Local;
@@ -16,8 +17,11 @@ impl<B: Backend> Reconciler<B> {
         let mut ops: Vec<Op> = Vec::new();
         let dirty = std::mem::take(&mut self.dirty_vnis);
         // What goes first makes room (an interface that changes its VNI) for what comes.
-        let (put, gone): (Vec<Vni>, Vec<Vni>) =
+        let (mut put, gone): (Vec<Vni>, Vec<Vni>) =
             dirty.into_iter().partition(|vni| self.intent.rows().device(*vni).is_some());
+        if !self.backend.shared() {
+            self.dirty_vnis.extend(put.drain(PUT_BATCH.min(put.len())..));
+        }
         ops.extend(gone.into_iter().map(Op::Remove));
         let spec = |vni: Vni| self.intent.rows().device(vni).cloned();
         ops.extend(put.into_iter().filter_map(spec).map(|l2| Op::Put(Row::Vni(l2))));
@@ -27,21 +31,22 @@ impl<B: Backend> Reconciler<B> {
         let mut outcomes = Vec::with_capacity(ops.len());
         self.backend.apply(&ops, &mut outcomes);
         let mut errors = Vec::new();
+        let (mut stand, mut gone) = (BTreeSet::new(), BTreeSet::new());
         for (op, outcome) in ops.into_iter().zip(outcomes) {
             let key = op.key();
             let vni = key.vni();
-            let (stands, error) = match outcome {
-                Outcome::Done => (true, None),
-                Outcome::Partly(error) => (true, Some(error)),
-                Outcome::Failed(error) => (false, Some(error)),
-            };
+            let stands = !matches!(outcome, Outcome::Failed(_));
+            let error = outcome.error();
             match (op, stands) {
                 (Op::Put(row), true) => {
                     self.installed.insert(row);
                     self.observe.insert(vni);
-                    self.clients.look_at_vni(vni);
+                    stand.insert(vni);
                 }
-                (Op::Remove(_), true) => self.forget(vni),
+                (Op::Remove(_), true) => {
+                    self.forget(vni);
+                    gone.insert(vni);
+                }
                 (_, false) => {
                     self.installed.remove(&key);
                     self.set_ready(vni, false, out);
@@ -62,16 +67,19 @@ impl<B: Backend> Reconciler<B> {
                 }
             }
         }
+        self.clients.look_at_vnis(&stand);
+        gone.retain(|vni| self.intent.rows().device(*vni).is_none());
+        if !gone.is_empty() {
+            self.retries.retain(|key, _| !gone.contains(&key.vni()));
+        }
         self.failed(errors, out);
     }
 
-    pub(super) fn forget(&mut self, vni: Vni) {
+    fn forget(&mut self, vni: Vni) {
         self.installed.remove_vni(vni);
         self.seen.remove(&vni);
         self.observe.remove(&vni);
-        if self.intent.rows().device(vni).is_none() {
-            self.retries.retain(|key, _| key.vni() != vni);
-        }
+        self.nowhere.remove(&vni);
     }
 
     pub(super) fn set_ready(&mut self, vni: Vni, ready: bool, out: &mut Vec<Output>) {
@@ -126,6 +134,11 @@ impl<B: Backend> Reconciler<B> {
                         }
                     }
                 }
+                Outcome::Nowhere => {
+                    self.retries.remove(&key);
+                    self.installed.remove(&key);
+                    self.nowhere.insert(key.vni());
+                }
                 Outcome::Partly(error) | Outcome::Failed(error) => {
                     if self.refused(&error, now) {
                         self.dirty.push(key);
@@ -152,6 +165,11 @@ impl<B: Backend> Reconciler<B> {
         // Not seen yet: what stands there may be another's. The look at the VNI that is due brings the key back.
         let Some(seen) = self.seen.get(&key.vni()) else { return false };
         let conflict = match key {
+            // It waits for another look at the VNI.
+            Key::Neighbour(vni, _) if self.nowhere.contains(vni) => {
+                self.retries.remove(key);
+                return false;
+            }
             Key::Mac(_, mac) if seen.foreign.contains(mac) => {
                 self.installed.remove(key);
                 Some("a static entry that is not evpnd's covers this MAC".to_owned())

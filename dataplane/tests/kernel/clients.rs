@@ -115,3 +115,14 @@ fn a_restart_finds_its_clients() {
         assert_eq!(place("tap0"), "vni 100");
     });
 }
+
+/// The kernel refuses a loopback device as a port: that is tried again and again, with growing pauses.
+#[test]
+fn an_interface_that_cannot_be_a_port_does_not_keep_it_busy() {
+    in_namespace("clients::an_interface_that_cannot_be_a_port_does_not_keep_it_busy", || {
+        let mut host = Host::new(&[Change::PutVni(l2(100, &["lo"])), Change::Settled]);
+        host.hears(&Local::VniReady(vni(100), true));
+        let status = host.r.status();
+        assert!(!status.in_sync && status.failing == 1, "{status:?}");
+    });
+}

@@ -15,6 +15,7 @@
 //! "fragmentation needed" (or "packet too big"), and hosts adapt. Better is an underlay with 50 bytes more than the
 //! hosts (70 over IPv6).
 
+use std::collections::BTreeSet;
 use std::fmt;
 use types::Vni;
 
@@ -145,6 +146,17 @@ fn find_vxlan<'a>(
     }
 }
 
+/// The VNIs that others set up: VXLAN devices for our VTEP and port, in a bridge.
+pub(super) fn found(config: &KernelConfig, links: &Links) -> BTreeSet<Vni> {
+    let in_bridge = |link: &Link| link.master.and_then(|index| links.get(index)).is_some_and(Link::is_bridge);
+    let carried = |link: &Link| {
+        let vxlan = link.vxlan().filter(|_| in_bridge(link))?;
+        let ours = vxlan.port == config.port && vxlan.local.is_none_or(|local| local == config.vtep);
+        (ours && !vxlan.external).then_some(vxlan.vni)
+    };
+    links.iter().filter_map(carried).collect()
+}
+
 /// What has to be done for a VNI. `Err`: devices stand in the way that are not ours to change.
 pub(super) fn plan(
     l2: &L2Vni,
@@ -215,12 +227,16 @@ pub(super) fn plan(
     let found = vxlan.and_then(|(link, _)| link.port);
     // What somebody set for VLANs of a bridge that knows them is left to them.
     let vlan_tunnel = found.is_some_and(|port| port.vlan_tunnel);
-    let port = Port { learning: false, suppress: l2.arp_suppression, flood: true, vlan_tunnel };
+    let port = match found {
+        // Those who made it know what they want of it; but remote MACs are not learned, they are heard of.
+        Some(port) if config.discover => Port { learning: false, ..port },
+        _ => Port { learning: false, suppress: l2.arp_suppression, flood: true, vlan_tunnel },
+    };
     if !in_place || found != Some(port) {
         plan.steps.push(Step::SetPort { name: plan.vxlan.clone(), port });
     }
     for (name, link) in [(&plan.bridge, bridge), (&plan.vxlan, vxlan.map(|(link, _)| link))] {
-        if !link.is_some_and(|link| link.up) {
+        if !config.discover && !link.is_some_and(|link| link.up) {
             plan.steps.push(Step::Up { name: name.clone() });
         }
     }

@@ -229,8 +229,16 @@ impl Kernel {
         if self.base.links.get(at.bridge).is_none() || self.base.links.get(at.vxlan).is_none() {
             return Device::Missing;
         }
+        // What the kernel refused as a port keeps nothing else from working; it is tried again in time.
+        let in_vain = |step: &Step| {
+            placed
+                .l2
+                .interfaces
+                .iter()
+                .any(|name| step.is_about_port(name) && self.base.is_unattachable(name))
+        };
         match self.plan(&placed.l2) {
-            Ok(plan) if plan.steps.is_empty() => {
+            Ok(plan) if plan.steps.iter().all(in_vain) => {
                 let same = |name: &str, index| self.base.links.named(name).is_some_and(|l| l.index == index);
                 if same(&plan.bridge, at.bridge) && same(&plan.vxlan, at.vxlan) {
                     Device::Right

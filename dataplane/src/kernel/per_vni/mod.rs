@@ -13,7 +13,7 @@ use super::config::KernelConfig;
 use super::links::{Kind, Link};
 use super::marks;
 use super::rows::Place;
-use super::wire::{NDA_IFINDEX, NDA_MASTER, Neigh};
+use super::wire::{NDA_IFINDEX, NDA_MASTER, Neigh, RTM_DELLINK, RTM_NEWLINK};
 use super::write::{Work, runs};
 use crate::backend::{Backend, Device, Error, Fact, Outcome, PortPlace, Scope};
 use crate::plan::Op;
@@ -26,6 +26,8 @@ mod manage;
 #[derive(Debug)]
 pub struct Kernel {
     base: Base,
+    /// VNIs others set up, as they were last told.
+    found: BTreeSet<Vni>,
 }
 
 /// A bridge of its own: all that is in it is of this VNI.
@@ -36,7 +38,7 @@ const fn place(bridge: u32, vxlan: u32) -> Place {
 impl Kernel {
     /// Opens the sockets in the network namespace of the calling thread, and reads the links there are.
     pub fn open(config: KernelConfig) -> io::Result<Self> {
-        Ok(Self { base: Base::open(config, &[])? })
+        Ok(Self { base: Base::open(config, &[])?, found: BTreeSet::new() })
     }
 
     /// Which VNI a row in an FDB belongs to, and where that one is.
@@ -70,6 +72,20 @@ impl Kernel {
     fn observe_all(&mut self, vni: Vni, at: Place, found: &mut dyn FnMut(Fact)) -> Result<(), Error> {
         self.observe_fdb(vni, at, Scope::All, found)?;
         self.base.observe_neighbours(vni, at, found)
+    }
+
+    fn observe_one(&mut self, vni: Vni, scope: Scope, found: &mut dyn FnMut(Fact)) -> Result<Device, Error> {
+        let Some(Placed { at, .. }) = self.base.vnis.get(&vni) else {
+            return self.observe_unknown(vni, found);
+        };
+        let at = *at;
+        self.refresh(vni)?;
+        let state = self.base.vnis.get(&vni).map_or(Device::Missing, |placed| self.state(placed));
+        if state != Device::Missing {
+            self.observe_fdb(vni, at, scope, found)?;
+            self.base.observe_neighbours(vni, at, found)?;
+        }
+        Ok(state)
     }
 
     /// What there is in a VNI that was not put in this run (a dry run asks).
@@ -114,18 +130,21 @@ impl Backend for Kernel {
         Ok(vnis.into_iter().collect())
     }
 
-    fn observe(&mut self, vni: Vni, scope: Scope, found: &mut dyn FnMut(Fact)) -> Result<Device, Error> {
-        let Some(Placed { at, .. }) = self.base.vnis.get(&vni) else {
-            return self.observe_unknown(vni, found);
-        };
-        let at = *at;
-        self.refresh(vni)?;
-        let state = self.base.vnis.get(&vni).map_or(Device::Missing, |placed| self.state(placed));
-        if state != Device::Missing {
-            self.observe_fdb(vni, at, scope, found)?;
-            self.base.observe_neighbours(vni, at, found)?;
+    fn observe(
+        &mut self,
+        vnis: &[Vni],
+        scope: Scope,
+        found: &mut dyn FnMut(Fact),
+    ) -> Vec<Result<Device, Error>> {
+        vnis.iter().map(|vni| self.observe_one(*vni, scope, found)).collect()
+    }
+
+    fn found(&mut self) -> Result<Vec<Vni>, Error> {
+        if self.base.config.discover {
+            self.base.read_links()?;
+            self.found = devices::found(&self.base.config, &self.base.links);
         }
-        Ok(state)
+        Ok(self.found.iter().copied().collect())
     }
 
     fn look(&mut self, keys: &[Key], found: &mut dyn FnMut(Fact)) -> Result<(), Error> {
@@ -152,8 +171,18 @@ impl Backend for Kernel {
     }
 
     fn poll(&mut self, facts: &mut Vec<Fact>) -> bool {
-        let more =
-            self.base.hear(facts, &mut |base, message, facts| base.event(message, &Self::whose, facts));
+        let mut links = false;
+        let more = self.base.hear(facts, &mut |base, message, facts| {
+            links |= matches!(message.kind, RTM_NEWLINK | RTM_DELLINK);
+            base.event(message, &Self::whose, facts);
+        });
+        if links && self.base.config.discover {
+            let now = devices::found(&self.base.config, &self.base.links);
+            if now != self.found {
+                self.found = now;
+                facts.push(Fact::Found);
+            }
+        }
         self.tell_affected(facts);
         more
     }
