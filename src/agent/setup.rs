@@ -70,6 +70,7 @@ pub(crate) fn core_config(config: &Config) -> CoreConfig {
         neighbours: config.bgp.neighbors.iter().map(|n| neighbour(config, n)).collect(),
         dynamic: config.bgp.dynamic_neighbors.iter().map(|d| dynamic(config, d)).collect(),
         vxlan_port: config.dataplane.vxlan_port(),
+        discover: lack(&config.dataplane),
         router_mac: match &config.dataplane {
             config::Dataplane::Ovs(ovs) => Some(ovs.router_mac),
             config::Dataplane::Kernel(_) | config::Dataplane::None { .. } => None,
@@ -77,6 +78,16 @@ pub(crate) fn core_config(config: &Config) -> CoreConfig {
         mac_vrfs: config.l2vnis.iter().map(|v| mac_vrf(config, v)).collect(),
         duplicate_macs: config.duplicate_macs,
     }
+}
+
+/// With discovery, what a VNI lacks that is not found.
+fn lack(dataplane: &config::Dataplane) -> Option<String> {
+    let config::Dataplane::Kernel(kernel) = dataplane else { return None };
+    let lack = match kernel.layout {
+        config::Layout::SingleDevice => format!("no VLAN is mapped to it on {}", kernel.vxlan),
+        config::Layout::DevicePerVni => "no VXLAN device in a bridge carries it".to_owned(),
+    };
+    kernel.discover.then_some(lack)
 }
 
 fn neighbour(config: &Config, n: &config::Neighbor) -> NeighbourConfig {

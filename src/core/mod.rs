@@ -9,6 +9,7 @@ pub mod events;
 pub mod neighbour;
 
 pub mod explain;
+mod found;
 mod run;
 mod views;
 
@@ -34,6 +35,9 @@ use neighbour::{DynamicConfig, Neighbour, NeighbourConfig, NeighbourId};
 /// from the dataplane.
 pub const SETTLE_AFTER: Duration = Duration::from_secs(60);
 
+/// How long after the start or a reload a VNI that is configured may take to be found before that is told.
+const FOUND_WITHIN: Duration = Duration::from_secs(5);
+
 /// What a node is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CoreConfig {
@@ -51,6 +55,9 @@ pub struct CoreConfig {
     pub dynamic: Vec<DynamicConfig>,
     /// UDP port of VXLAN, for VNIs that only clients name.
     pub vxlan_port: u16,
+    /// The VNIs are those that the dataplane finds, and what is configured is how they are once they are found; what one
+    /// that is not found lacks, in words.
+    pub discover: Option<String>,
     /// What packets that we are to route come for; `None`: made from the VTEP address.
     pub router_mac: Option<MacAddr>,
     /// L2 VNIs.
@@ -159,6 +166,18 @@ enum Settling {
     Done,
 }
 
+/// Every route of the RIB shown to EVPN once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Replay {
+    /// None is under way.
+    Idle,
+    /// One is.
+    Running,
+    /// One is, which what came meanwhile has seen only the rest of: another one follows. Starting anew each time would
+    /// never come to the end, where the news is.
+    Again,
+}
+
 /// The node.
 #[derive(Debug)]
 pub struct Core {
@@ -173,6 +192,9 @@ pub struct Core {
     evpn: Evpn,
     log: EventLog,
     settling: Settling,
+    replay: Replay,
+    /// When those VNIs are told of that are configured and were not found.
+    missing_at: Option<Time>,
     seed: u64,
 }
 
@@ -190,6 +212,7 @@ impl Core {
             router_id: config.router_id,
             vtep: config.vtep,
             vxlan_port: config.vxlan_port,
+            discover: config.discover.is_some(),
             router_mac: config.router_mac,
         });
         let mut core = Self {
@@ -203,6 +226,8 @@ impl Core {
             evpn,
             log: EventLog::default(),
             settling: Settling::Until(now + SETTLE_AFTER),
+            replay: Replay::Idle,
+            missing_at: None,
             seed,
             config: CoreConfig {
                 neighbours: Vec::new(),
@@ -242,6 +267,7 @@ impl Core {
             ("bgp.cluster-id", config.cluster_id != have.cluster_id),
             ("dataplane.vtep", config.vtep != have.vtep),
             ("dataplane.vxlan-port", config.vxlan_port != have.vxlan_port),
+            ("dataplane.kernel.discover", config.discover != have.discover),
             ("dataplane.router-mac", config.router_mac != have.router_mac),
         ];
         fixed.iter().find(|(_, differs)| *differs).map_or(Ok(()), |(key, _)| Err(NeedsRestart(key)))
@@ -278,7 +304,8 @@ impl Core {
 
     fn configured(&mut self, configured: Result<Configured, ConfigError>, now: Time, out: &mut Vec<Output>) {
         match configured {
-            Ok(configured) if configured.needs_replay => self.rib.replay(self.importer),
+            Ok(Configured { needs_replay: true }) if self.replay == Replay::Idle => self.start_replay(),
+            Ok(Configured { needs_replay: true }) => self.replay = Replay::Again,
             Ok(_) => {}
             // The checks of configuration and client files are stricter; this is for callers that skipped them.
             Err(error) => self.log.push(now, Kind::Agent, Level::Warn, About::default(), error.to_string()),
@@ -290,6 +317,7 @@ impl Core {
         self.evpn.set_duplicate_detection(config.duplicate_macs);
         let configured = self.evpn.configure(config.mac_vrfs.clone(), now);
         self.configured(configured, now, out);
+        self.missing_at = self.evpn.missing().next().map(|_| now + FOUND_WITHIN);
         let stay: Vec<IpAddr> = config.neighbours.iter().map(|n| n.address).collect();
         let go: Vec<NeighbourId> = self
             .neighbours

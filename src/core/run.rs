@@ -7,11 +7,12 @@ use bgp::rib::{PeerInfo, PeerKind, Source};
 use bgp::session::{self, ConnId, Direction, Negotiated};
 use bgp::wire::notification::cease;
 use bgp::wire::{RefreshKind, RouteKey};
+use dataplane::intent::Local;
 use types::{MacAddr, Time, Vni};
 
 use super::events::{About, Kind, Level};
 use super::neighbour::{NeighbourConfig, NeighbourId, Up};
-use super::{Core, Input, Output, Settling};
+use super::{Core, Input, Output, Replay, Settling};
 use crate::evpn::{self, EventKind, ManualError, ManualRoute};
 use crate::speaker::socket::SocketOptions;
 
@@ -86,6 +87,10 @@ impl Core {
                     self.session(id, session::Input::Written { conn, bytes: octets }, now, out);
                 }
             }
+            Input::Local(Local::Found(vni, there)) => {
+                let configured = self.evpn.found(vni, there, now);
+                self.configured(configured, now, out);
+            }
             Input::Local(local) => {
                 self.evpn.local(local, now);
                 self.drain_evpn(now, out);
@@ -136,6 +141,10 @@ impl Core {
         }
         if matches!(self.settling, Settling::Until(at) if at <= now) {
             self.settling = Settling::Due;
+        }
+        if self.missing_at.is_some_and(|at| at <= now) {
+            self.missing_at = None;
+            self.tell_missing(now);
         }
         if self.evpn.deadline().is_some_and(|at| at <= now) {
             self.evpn.tick(now);
@@ -206,7 +215,7 @@ impl Core {
             Settling::Until(at) => Some(at),
             Settling::Due | Settling::Done => None,
         };
-        sessions.chain(settling).chain(self.evpn.deadline()).min()
+        sessions.chain(settling).chain(self.missing_at).chain(self.evpn.deadline()).min()
     }
 
     /// Hands one input to a session and does what it says.
@@ -343,8 +352,13 @@ impl Core {
                 evpn.route(change.dest.index(), change.key, route, now);
             });
             self.drain_evpn(now, out);
-            more |= taken == IMPORT_SLICE;
-            if taken < IMPORT_SLICE {
+            if taken == IMPORT_SLICE {
+                more = true;
+            } else if self.replay == Replay::Again {
+                self.start_replay();
+                more = true;
+            } else {
+                self.replay = Replay::Idle;
                 self.settle(now, out);
             }
         }
@@ -364,6 +378,11 @@ impl Core {
             }
         }
         more
+    }
+
+    pub(super) fn start_replay(&mut self) {
+        self.rib.replay(self.importer);
+        self.replay = Replay::Running;
     }
 
     /// Tells the dataplane that what was not heard again may go: once every configured neighbour has sent its
@@ -400,6 +419,10 @@ impl Core {
                             (Kind::Route, Level::Debug)
                         }
                         EventKind::ClientUp(..) | EventKind::ClientDown(..) => (Kind::Client, Level::Info),
+                        EventKind::Vlan(_, None) => (Kind::Dataplane, Level::Debug),
+                        EventKind::Vlan(..) | EventKind::Found(_) | EventKind::Lost => {
+                            (Kind::Dataplane, Level::Info)
+                        }
                         _ => (Kind::Mac, Level::Info),
                     };
                     self.log.push(now, kind, level, About::from(&event), event);

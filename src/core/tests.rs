@@ -38,6 +38,7 @@ fn config() -> CoreConfig {
         neighbours: Vec::new(),
         dynamic: vec![DynamicConfig { range: "10.0.0.0/24".parse().unwrap(), max_peers: 2, template }],
         vxlan_port: 4789,
+        discover: None,
         router_mac: None,
         mac_vrfs: Vec::new(),
         duplicate_macs: DuplicateDetection::default(),

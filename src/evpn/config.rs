@@ -20,6 +20,9 @@ pub struct EvpnConfig {
     pub vtep: Option<IpAddr>,
     /// UDP port of VXLAN, for VNIs that only clients name.
     pub vxlan_port: u16,
+    /// The VNIs are those that others set up ([`super::Evpn::found`]) and those of clients; what is configured is how they
+    /// are once they are there.
+    pub discover: bool,
     /// The router MAC of our VRFs; `None`: see [`default_router_mac`].
     pub router_mac: Option<MacAddr>,
 }

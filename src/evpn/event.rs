@@ -77,6 +77,12 @@ pub enum EventKind {
     PrefixLearned(IpNet, IpAddr, usize),
     /// It is no longer.
     PrefixGone(IpNet),
+    /// Others set the VNI up, as this VLAN where there are VLANs.
+    Found(Option<u16>),
+    /// They took it away.
+    Lost,
+    /// The VNI is this VLAN here, and was the other before.
+    Vlan(u16, Option<u16>),
     /// A client's port is there.
     ClientUp(Arc<str>, Arc<str>),
     /// It is not, and why.
@@ -110,6 +116,9 @@ impl Event {
             | EventKind::FloodRemoved(_)
             | EventKind::PrefixLearned(..)
             | EventKind::PrefixGone(_)
+            | EventKind::Found(_)
+            | EventKind::Lost
+            | EventKind::Vlan(..)
             | EventKind::ClientUp(..)
             | EventKind::ClientDown(..) => None,
         }
@@ -147,6 +156,11 @@ impl fmt::Display for Event {
                 write!(f, "{prefix} is behind {vtep} and {} more", n - 1)
             }
             EventKind::PrefixGone(prefix) => write!(f, "{prefix} is behind no VTEP any more"),
+            EventKind::Found(None) => f.write_str("found"),
+            EventKind::Found(Some(vlan)) => write!(f, "found, VLAN {vlan}"),
+            EventKind::Lost => f.write_str("gone: whoever set it up has taken it away"),
+            EventKind::Vlan(vlan, None) => write!(f, "is VLAN {vlan} here"),
+            EventKind::Vlan(vlan, Some(old)) => write!(f, "is VLAN {vlan} here now, not {old}"),
             EventKind::ClientUp(name, interface) => write!(f, "client {name} is up at {interface}"),
             EventKind::ClientDown(name, reason) => write!(f, "client {name} is down: {reason}"),
         }

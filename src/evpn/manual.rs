@@ -8,7 +8,7 @@ use types::{MacAddr, Time, Vni};
 
 use super::event::Output;
 use super::originate::{attributes, communities, imet, mac_ip, prefix_communities};
-use super::rd::{self, Owner};
+use super::rd::Owner;
 use super::target::auto_export;
 use super::{Evpn, judge, with_vrf};
 
@@ -157,14 +157,11 @@ impl Evpn {
             ManualKind::Imet | ManualKind::Mac { .. } => bridged(),
         };
         let (ours_rd, ours_export) = ours.unzip();
-        let used = || {
-            let macs = self.vrfs.iter().flatten().map(|v| v.rd);
-            macs.chain(self.ip_vrfs.iter().flatten().map(|v| v.rd))
-        };
+        let owner = Owner::Mac(route.vni);
         let rd = route
             .rd
             .or(ours_rd)
-            .or_else(|| rd::spare(self.node.router_id, used(), Owner::Mac(route.vni)))
+            .or_else(|| self.rds.get(owner).or_else(|| self.rds.spare(owner)))
             .ok_or(ManualError::NoRdLeft)?;
         let export = match ours_export {
             _ if !route.route_targets.is_empty() => route.route_targets.clone(),

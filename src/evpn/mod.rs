@@ -6,6 +6,7 @@
 //!                                                                 │             │ contest (local)
 //!                                                                 └──────────►  ipvrf: prefixes
 //!  dataplane       ─ local() ─────────────────────────────────────────────►  local: claims, mobility
+//!  VNIs of others  ─ found() ───────►  found ─┐
 //!  client files    ─ set_clients() ─►  shape: which VNIs and VRFs?  ─►  client: MACs and prefixes of clients
 //!                                                                               ▼
 //!  poll_output() ◄── Originate / Withdraw ◄── originate          Dataplane(Change), Event
@@ -24,6 +25,7 @@ mod dests;
 mod endpoint;
 pub mod event;
 mod few;
+mod found;
 mod ipvrf;
 pub mod judge;
 mod local;
@@ -41,7 +43,7 @@ mod vrf;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -68,6 +70,7 @@ use ipvrf::IpVrf;
 use judge::wire_vni;
 use mac::Candidate;
 use path::{Rank, RemoteHop, Way};
+use rd::Rds;
 use target::{Facts, Imports};
 use vrf::{Imet, MacVrf};
 
@@ -75,6 +78,9 @@ use crate::control::view::{MacView, VniView};
 
 /// Keys come from peers: the hash is seeded. What is said must not depend on it: iterate in order before saying things.
 type Map<K, V> = HashMap<K, V, RandomState>;
+
+/// The VNIs of a configuration.
+type Sections = BTreeMap<Vni, MacVrfConfig>;
 
 /// The best route of a destination.
 #[derive(Clone, Copy, Debug)]
@@ -112,7 +118,10 @@ pub struct Evpn {
     node: EvpnConfig,
     duplicates: DuplicateDetection,
     /// The VNIs that are configured; clients add to them.
-    sections: Vec<MacVrfConfig>,
+    sections: Sections,
+    /// With discovery, those of others that are there.
+    found: BTreeSet<Vni>,
+    rds: Rds,
     clients: BTreeMap<Arc<str>, client::Entry>,
     vrfs: Vec<Option<Box<MacVrf>>>,
     by_vni: Map<Vni, u32>,
@@ -156,7 +165,9 @@ impl Evpn {
         Self {
             node,
             duplicates: DuplicateDetection::default(),
-            sections: Vec::new(),
+            sections: Sections::new(),
+            found: BTreeSet::new(),
+            rds: Rds::new(node.router_id),
             clients: BTreeMap::new(),
             vrfs: Vec::new(),
             by_vni: Map::default(),
@@ -364,7 +375,7 @@ impl Evpn {
             | Local::NeighbourGone { vni, .. }
             | Local::VniReady(vni, _)
             | Local::Vlan(vni, _) => vni,
-            // Which VNIs there are is the business of whoever configures us.
+            // What follows from it is told by `Self::found`.
             Local::Found(..) => return,
             Local::Client { name, state } => {
                 self.client_is(&name, state, now);
@@ -380,11 +391,8 @@ impl Evpn {
                 if vrf.pinned.contains_key(&ip) => {}
             Local::NeighbourSeen { ip, mac, .. } => vrf.neighbour_seen(&mut cx, ip, mac),
             Local::NeighbourGone { ip, .. } => vrf.neighbour_gone(&mut cx, ip),
-            Local::VniReady(_, ready) => {
-                vrf.ready = ready;
-                vrf.sync_all(&mut cx);
-            }
-            Local::Vlan(_, vlan) => vrf.vlan = Some(vlan),
+            Local::VniReady(_, ready) => vrf.device_is(&mut cx, ready),
+            Local::Vlan(_, vlan) => vrf.vlan_is(&mut cx, vlan),
             Local::Found(..) | Local::Client { .. } => {}
         });
     }
@@ -464,7 +472,7 @@ impl Evpn {
     pub fn vnis(&self) -> Vec<VniView> {
         let macs = self.vrfs.iter().flatten().map(|v| v.view(&self.node));
         let ips = self.ip_vrfs.iter().flatten().map(|v| v.view(&self.node));
-        let mut vnis: Vec<_> = macs.chain(ips).collect();
+        let mut vnis: Vec<_> = macs.chain(ips).chain(self.missing_views()).collect();
         vnis.sort_unstable_by(|a, b| (a.vni, &a.kind).cmp(&(b.vni, &b.kind)));
         vnis
     }

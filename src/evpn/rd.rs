@@ -45,34 +45,95 @@ impl Owner {
     }
 }
 
-/// What a VRF brings.
+/// A distinguisher, and whether the configuration says so.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Claim {
-    /// It is configured.
-    Fixed(Rd),
-    /// It was given this one before.
-    Has(Rd),
-    /// It is new.
-    Any,
+struct Given {
+    rd: Rd,
+    fixed: bool,
 }
 
-/// Numbers in use.
-struct Taken(Vec<bool>);
+/// Who has which distinguisher.
+#[derive(Debug)]
+pub(super) struct Rds {
+    router_id: Ipv4Addr,
+    given: Map<Owner, Given>,
+    /// Which N of `router-id:N` are in use; 0 is never free.
+    taken: Vec<bool>,
+}
 
-impl Taken {
-    fn new() -> Self {
+impl Rds {
+    /// Nobody has any.
+    pub(super) fn new(router_id: Ipv4Addr) -> Self {
         let mut taken = vec![false; NUMBERS];
         taken[0] = true;
-        Self(taken)
+        Self { router_id, given: Map::default(), taken }
     }
 
-    fn take(&mut self, n: u16) {
-        self.0[usize::from(n)] = true;
+    /// The one that somebody has.
+    pub(super) fn get(&self, owner: Owner) -> Option<Rd> {
+        self.given.get(&owner).map(|given| given.rd)
     }
 
-    /// The first free number from `start` upwards.
-    fn next(&self, start: u16) -> Option<u16> {
-        (0..=u16::MAX).map(|step| start.wrapping_add(step)).find(|&n| !self.0[usize::from(n)])
+    /// The distinguishers of these, with what the configuration says of each; who has an automatic one keeps it, if it
+    /// can be.
+    pub(super) fn assign(&self, all: impl Iterator<Item = (Owner, Option<Rd>)>) -> Result<Self, ConfigError> {
+        let mut new = Self::new(self.router_id);
+        let mut owners = Map::default();
+        let mut open = Vec::new();
+        for (owner, rd) in all {
+            let Some(rd) = rd else {
+                open.push(owner);
+                continue;
+            };
+            if owners.insert(rd, owner).is_some() {
+                return Err(ConfigError::DuplicateRd(rd, owner.vni()));
+            }
+            new.put(owner, Given { rd, fixed: true });
+        }
+        open.retain(|owner| match self.given.get(owner) {
+            Some(&given) if !given.fixed && !owners.contains_key(&given.rd) => {
+                new.put(*owner, given);
+                false
+            }
+            _ => true,
+        });
+        open.sort_unstable();
+        for owner in open {
+            new.give(owner)?;
+        }
+        Ok(new)
+    }
+
+    /// The one of somebody; an automatic one, if there is none yet.
+    pub(super) fn give(&mut self, owner: Owner) -> Result<Rd, ConfigError> {
+        if let Some(rd) = self.get(owner) {
+            return Ok(rd);
+        }
+        let rd = self.spare(owner).ok_or(ConfigError::NoRdLeft(owner.vni()))?;
+        self.put(owner, Given { rd, fixed: false });
+        Ok(rd)
+    }
+
+    /// The one of somebody is free again.
+    pub(super) fn take_back(&mut self, owner: Owner) {
+        if let Some(n) = self.given.remove(&owner).and_then(|given| number(given.rd, self.router_id)) {
+            self.taken[usize::from(n)] = false;
+        }
+    }
+
+    /// What somebody would get who has none.
+    pub(super) fn spare(&self, owner: Owner) -> Option<Rd> {
+        let from = owner.wants();
+        let mut numbers = (0..=u16::MAX).map(|step| from.wrapping_add(step));
+        let n = numbers.find(|&n| !self.taken[usize::from(n)])?;
+        Some(Rd::from_ip(self.router_id, n))
+    }
+
+    fn put(&mut self, owner: Owner, given: Given) {
+        if let Some(n) = number(given.rd, self.router_id) {
+            self.taken[usize::from(n)] = true;
+        }
+        self.given.insert(owner, given);
     }
 }
 
@@ -80,62 +141,6 @@ impl Taken {
 fn number(rd: Rd, router_id: Ipv4Addr) -> Option<u16> {
     let n = u16::from_be_bytes([rd.0[6], rd.0[7]]);
     (rd == Rd::from_ip(router_id, n)).then_some(n)
-}
-
-/// The distinguisher of each.
-pub(super) fn assign(
-    router_id: Ipv4Addr,
-    all: impl Iterator<Item = (Owner, Claim)>,
-) -> Result<Map<Owner, Rd>, ConfigError> {
-    let mut taken = Taken::new();
-    let mut rds = Map::default();
-    let mut owners = Map::default();
-    let (mut have, mut open) = (Vec::new(), Vec::new());
-    for (owner, claim) in all {
-        let rd = match claim {
-            Claim::Fixed(rd) => rd,
-            Claim::Has(rd) => {
-                have.push((owner, rd));
-                continue;
-            }
-            Claim::Any => {
-                open.push(owner);
-                continue;
-            }
-        };
-        if owners.insert(rd, owner).is_some() {
-            return Err(ConfigError::DuplicateRd(rd, owner.vni()));
-        }
-        if let Some(n) = number(rd, router_id) {
-            taken.take(n);
-        }
-        rds.insert(owner, rd);
-    }
-    for (owner, rd) in have {
-        match number(rd, router_id) {
-            Some(n) if !owners.contains_key(&rd) => {
-                taken.take(n);
-                rds.insert(owner, rd);
-            }
-            _ => open.push(owner),
-        }
-    }
-    open.sort_unstable();
-    for owner in open {
-        let n = taken.next(owner.wants()).ok_or(ConfigError::NoRdLeft(owner.vni()))?;
-        taken.take(n);
-        rds.insert(owner, Rd::from_ip(router_id, n));
-    }
-    Ok(rds)
-}
-
-/// A distinguisher for a VNI that is not configured, that none of the configured ones has.
-pub(super) fn spare(router_id: Ipv4Addr, used: impl Iterator<Item = Rd>, owner: Owner) -> Option<Rd> {
-    let mut taken = Taken::new();
-    for n in used.filter_map(|rd| number(rd, router_id)) {
-        taken.take(n);
-    }
-    taken.next(owner.wants()).map(|n| Rd::from_ip(router_id, n))
 }
 
 #[cfg(test)]
@@ -148,14 +153,23 @@ mod tests {
         Vni::new(n).unwrap()
     }
 
-    fn assigned(list: &[(Owner, Claim)]) -> Vec<u16> {
-        let rds = assign(ROUTER, list.iter().copied()).unwrap();
-        list.iter().map(|(owner, _)| number(rds[owner], ROUTER).unwrap()).collect()
+    fn rd(n: u16) -> Rd {
+        Rd::from_ip(ROUTER, n)
+    }
+
+    /// What each gets, beside those who have one already.
+    fn after(before: &Rds, list: &[(Owner, Option<Rd>)]) -> Vec<u16> {
+        let rds = before.assign(list.iter().copied()).unwrap();
+        list.iter().map(|(owner, _)| number(rds.get(*owner).unwrap(), ROUTER).unwrap()).collect()
+    }
+
+    fn assigned(list: &[(Owner, Option<Rd>)]) -> Vec<u16> {
+        after(&Rds::new(ROUTER), list)
     }
 
     fn numbers(vnis: &[(u32, Option<&str>)]) -> Vec<u16> {
-        let claim = |rd: Option<&str>| rd.map_or(Claim::Any, |t| Claim::Fixed(t.parse().unwrap()));
-        let list: Vec<_> = vnis.iter().map(|&(v, rd)| (Owner::Mac(vni(v)), claim(rd))).collect();
+        let list: Vec<_> =
+            vnis.iter().map(|&(v, rd)| (Owner::Mac(vni(v)), rd.map(|text| text.parse().unwrap()))).collect();
         assigned(&list)
     }
 
@@ -176,37 +190,53 @@ mod tests {
     #[test]
     fn the_vrf_of_a_vni_has_another_number_than_its_mac_vrf() {
         let (mac, ip) = (Owner::Mac(vni(10)), Owner::Ip(vni(10)));
-        assert_eq!(assigned(&[(ip, Claim::Any), (mac, Claim::Any)]), [32_778, 10]);
+        assert_eq!(assigned(&[(ip, None), (mac, None)]), [32_778, 10]);
         let other = Owner::Mac(vni(32_778));
-        assert_eq!(assigned(&[(ip, Claim::Any), (other, Claim::Any)]), [32_779, 32_778]);
-        assert_eq!(assigned(&[(Owner::Ip(vni(32_768)), Claim::Any)]), [1], "never 0");
+        assert_eq!(assigned(&[(ip, None), (other, None)]), [32_779, 32_778]);
+        assert_eq!(assigned(&[(Owner::Ip(vni(32_768)), None)]), [1], "never 0");
     }
 
     #[test]
     fn what_has_a_number_keeps_it() {
         let (ip, mac) = (Owner::Ip(vni(10)), Owner::Mac(vni(32_778)));
-        let has = Claim::Has(Rd::from_ip(ROUTER, 32_778));
-        assert_eq!(assigned(&[(mac, Claim::Any), (ip, has)]), [32_779, 32_778]);
-        let fixed = Claim::Fixed(Rd::from_ip(ROUTER, 32_778));
+        let before = Rds::new(ROUTER).assign([(ip, None)].into_iter()).unwrap();
+        assert_eq!(after(&before, &[(mac, None), (ip, None)]), [32_779, 32_778]);
         assert_eq!(
-            assigned(&[(mac, fixed), (ip, has)]),
+            after(&before, &[(mac, Some(rd(32_778))), (ip, None)]),
             [32_778, 32_779],
             "unless it is configured elsewhere"
         );
+        let fixed = Rds::new(ROUTER).assign([(mac, Some(rd(7)))].into_iter()).unwrap();
+        assert_eq!(after(&fixed, &[(mac, None)]), [32_778], "or was, and is no longer");
+    }
+
+    #[test]
+    fn one_more_takes_what_is_free_and_gives_it_back() {
+        let (small, large) = (Owner::Mac(vni(100)), Owner::Mac(vni(65_636)));
+        let mut rds = Rds::new(ROUTER).assign([(Owner::Mac(vni(7)), Some(rd(101)))].into_iter()).unwrap();
+        assert_eq!(rds.give(large), Ok(rd(100)));
+        assert_eq!(rds.give(large), Ok(rd(100)));
+        assert_eq!(rds.give(small), Ok(rd(102)));
+        rds.take_back(large);
+        assert_eq!((rds.get(large), rds.give(small)), (None, Ok(rd(102))));
+        assert_eq!(rds.spare(large), Some(rd(100)));
+        rds.take_back(large);
     }
 
     #[test]
     fn the_same_twice_is_refused() {
         let rd: Rd = "65000:1".parse().unwrap();
-        let list = [1, 2].map(|n| (Owner::Mac(vni(n)), Claim::Fixed(rd)));
-        assert_eq!(assign(ROUTER, list.into_iter()), Err(ConfigError::DuplicateRd(rd, vni(2))));
+        let list = [1, 2].map(|n| (Owner::Mac(vni(n)), Some(rd)));
+        let refused = Rds::new(ROUTER).assign(list.into_iter()).unwrap_err();
+        assert_eq!(refused, ConfigError::DuplicateRd(rd, vni(2)));
     }
 
     #[test]
     fn more_vnis_than_numbers_is_an_error_not_a_clash() {
-        let all = (1..=65_536).map(|v| (Owner::Mac(vni(v)), Claim::Any));
-        assert_eq!(assign(ROUTER, all), Err(ConfigError::NoRdLeft(vni(65_536))));
-        let used = (1..=100).map(|n| Rd::from_ip(ROUTER, n));
-        assert_eq!(spare(ROUTER, used, Owner::Mac(vni(50))), Some(Rd::from_ip(ROUTER, 101)));
+        let all = |n| (1..=n).map(|v| (Owner::Mac(vni(v)), None));
+        let refused = Rds::new(ROUTER).assign(all(65_536)).unwrap_err();
+        assert_eq!(refused, ConfigError::NoRdLeft(vni(65_536)));
+        let some = Rds::new(ROUTER).assign(all(100)).unwrap();
+        assert_eq!(some.spare(Owner::Mac(vni(65_586))), Some(rd(101)));
     }
 }

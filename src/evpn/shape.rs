@@ -1,7 +1,8 @@
-//! Which VNIs and VRFs there are: those that are configured and those that clients name, and how one set becomes
-//! another with nothing touched that stays as it is.
+//! Which VNIs and VRFs there are: those that are configured (with discovery: those that are found) and those that clients
+//! name, and how one set becomes another with nothing touched that stays as it is.
 //!
-//! A VNI takes and sends what its section and all its clients say together; a VRF is made of clients alone.
+//! A VNI takes and sends what its section and all its clients say together; a VRF is made of clients alone. A section has
+//! its route distinguisher even while its VNI is not found, so that nobody else gets it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,17 +17,17 @@ use super::dests::Dests;
 use super::endpoint::Endpoints;
 use super::ipvrf::IpVrf;
 use super::originate;
-use super::rd::{self, Claim, Owner};
+use super::rd::{Owner, Rds};
 use super::target::{ImportRt, auto_export};
 use super::vrf::MacVrf;
-use super::{Evpn, FIRST_VRF, Map, with_vrf};
+use super::{Evpn, FIRST_VRF, Map, Sections, with_vrf};
 
 /// All VNIs and VRFs there shall be.
 #[derive(Debug)]
 struct Shape {
     macs: BTreeMap<Vni, MacVrfConfig>,
     ips: BTreeMap<Vni, Vec<ImportRt>>,
-    rds: Map<Owner, Rd>,
+    rds: Rds,
 }
 
 /// Route targets of all clients of one VNI.
@@ -45,8 +46,15 @@ impl Evpn {
     /// # Errors
     /// The configuration cannot be; nothing was changed.
     pub fn configure(&mut self, configs: Vec<MacVrfConfig>, now: Time) -> Result<Configured, ConfigError> {
-        let shape = self.shape(&configs, self.clients.values().map(|c| &c.config))?;
-        self.sections = configs;
+        let mut sections = Sections::new();
+        for config in configs {
+            let vni = config.vni;
+            if sections.insert(vni, config).is_some() {
+                return Err(ConfigError::DuplicateVni(vni));
+            }
+        }
+        let shape = self.shape(&sections, self.clients.values().map(|c| &c.config))?;
+        self.sections = sections;
         let mut last = Vec::new();
         let configured = self.reshape(shape, &mut last, now);
         for change in last {
@@ -99,15 +107,15 @@ impl Evpn {
 
     fn shape<'a>(
         &self,
-        sections: &[MacVrfConfig],
+        sections: &Sections,
         clients: impl Iterator<Item = &'a ClientConfig>,
     ) -> Result<Shape, ConfigError> {
-        let mut macs: BTreeMap<Vni, MacVrfConfig> = BTreeMap::new();
-        for config in sections {
-            if macs.insert(config.vni, config.clone()).is_some() {
-                return Err(ConfigError::DuplicateVni(config.vni));
-            }
-        }
+        let section = |vni| sections.get(&vni).cloned().unwrap_or_else(|| self.without_section(vni));
+        let mut macs = if self.node.discover {
+            self.found.iter().map(|&vni| (vni, section(vni))).collect()
+        } else {
+            sections.clone()
+        };
         let (mut l2, mut l3) = (BTreeMap::<_, Targets>::new(), BTreeMap::<_, Targets>::new());
         for client in clients {
             let (vni, targets) = match client.client.service {
@@ -118,11 +126,9 @@ impl Evpn {
             targets.export.extend(self.export_of(&client.export_rt, vni));
         }
         for (vni, targets) in l2 {
-            let by_client = || MacVrfConfig { port: self.node.vxlan_port, ..MacVrfConfig::new(vni) };
-            let section = macs.contains_key(&vni);
-            let config = macs.entry(vni).or_insert_with(by_client);
+            let config = macs.entry(vni).or_insert_with(|| section(vni));
             let (mut imports, mut exports) = (Vec::new(), Vec::new());
-            if section {
+            if sections.contains_key(&vni) {
                 imports.extend(import(&config.import_rt));
                 exports.extend(self.export_of(&config.export_rt, vni));
             }
@@ -135,27 +141,21 @@ impl Evpn {
         }
         let ips: BTreeMap<Vni, Vec<ImportRt>> =
             l3.into_iter().map(|(vni, targets)| (vni, targets.import.into_iter().collect())).collect();
-        if macs.contains_key(&Vni::ZERO) || ips.contains_key(&Vni::ZERO) {
+        if macs.contains_key(&Vni::ZERO) || sections.contains_key(&Vni::ZERO) || ips.contains_key(&Vni::ZERO)
+        {
             return Err(ConfigError::ZeroVni);
         }
-        let mac_claims = macs.values().map(|config| {
-            let before = self.vrf(config.vni).filter(|vrf| vrf.config.rd.is_none());
-            let claim = match config.rd {
-                Some(rd) => Claim::Fixed(rd),
-                None => before.map_or(Claim::Any, |vrf| Claim::Has(vrf.rd)),
-            };
-            (Owner::Mac(config.vni), claim)
-        });
-        let ip_claims = ips
-            .keys()
-            .map(|&vni| (Owner::Ip(vni), self.ip_vrf(vni).map_or(Claim::Any, |vrf| Claim::Has(vrf.rd))));
-        let rds = rd::assign(self.node.router_id, mac_claims.chain(ip_claims))?;
+        let not_found = sections.values().filter(|config| !macs.contains_key(&config.vni));
+        let bridged = macs.values().chain(not_found).map(|config| (Owner::Mac(config.vni), config.rd));
+        let routed = ips.keys().map(|&vni| (Owner::Ip(vni), None));
+        let rds = self.rds.assign(bridged.chain(routed))?;
         Ok(Shape { macs, ips, rds })
     }
 
     /// Makes it so. What is to be told to the dataplane once clients have moved is put aside.
     fn reshape(&mut self, shape: Shape, last: &mut Vec<Change>, now: Time) -> Configured {
         let Shape { macs, ips, rds } = shape;
+        self.rds = rds;
         let mut gone: Vec<_> = self.by_vni.keys().copied().filter(|vni| !macs.contains_key(vni)).collect();
         gone.sort_unstable();
         let mut retarget = !gone.is_empty();
@@ -171,19 +171,19 @@ impl Evpn {
         // Before anything is announced: the distinguisher one gives up may be the one another gets.
         for slot in 0..self.vrfs.len() {
             with_vrf!(self, slot, now, |vrf, cx| {
-                if vrf.rd != rds[&Owner::Mac(vrf.vni())] {
+                if self.rds.get(Owner::Mac(vrf.vni())) != Some(vrf.rd) {
                     vrf.withdraw_all(&mut cx);
                 }
             });
         }
         for vrf in self.ip_vrfs.iter_mut().flatten() {
-            if vrf.rd != rds[&Owner::Ip(vrf.vni)] {
+            if self.rds.get(Owner::Ip(vrf.vni)) != Some(vrf.rd) {
                 vrf.withdraw_all(&mut self.out);
             }
         }
         let mut needs_replay = false;
         for (vni, config) in macs {
-            let rd = rds[&Owner::Mac(vni)];
+            let Some(rd) = self.rds.get(Owner::Mac(vni)) else { continue };
             if let Some(&slot) = self.by_vni.get(&vni) {
                 needs_replay |= self.change_vni(slot, config, rd, now);
             } else {
@@ -192,7 +192,7 @@ impl Evpn {
             }
         }
         for (vni, import_rt) in ips {
-            let rd = rds[&Owner::Ip(vni)];
+            let Some(rd) = self.rds.get(Owner::Ip(vni)) else { continue };
             let Some(&at) = self.by_vrf.get(&vni) else {
                 self.add_vrf(vni, rd, import_rt);
                 needs_replay = true;
@@ -212,20 +212,30 @@ impl Evpn {
             let ips = self.ip_vrfs.iter().flatten().map(|v| (v.slot, v.vni, &v.import_rt[..]));
             self.imports.rebuild(macs.chain(ips));
         }
+        self.rest_if_idle();
+        Configured { needs_replay }
+    }
+
+    /// With nothing to import into no route is looked at: all come again when there is a VNI or VRF.
+    pub(super) fn rest_if_idle(&mut self) {
         if self.is_idle() {
-            // No route is looked at; all come again when there is a VNI or VRF.
             self.dests = Dests::default();
             self.endpoints = Endpoints::default();
             self.segments = Map::default();
             self.vrfs = Vec::new();
             self.ip_vrfs = Vec::new();
         }
-        Configured { needs_replay }
+    }
+
+    /// A VNI that no section speaks of.
+    pub(super) fn without_section(&self, vni: Vni) -> MacVrfConfig {
+        MacVrfConfig { port: self.node.vxlan_port, ..MacVrfConfig::new(vni) }
     }
 
     // ---- VNIs ----
 
-    fn add_vni(&mut self, config: MacVrfConfig, rd: Rd) {
+    /// Makes a VNI; its slot.
+    pub(super) fn add_vni(&mut self, config: MacVrfConfig, rd: Rd) -> u32 {
         let slot = free_place(&mut self.vrfs, self.by_vni.len());
         self.by_vni.insert(config.vni, slot as u32);
         let export = self.export_of(&config.export_rt, config.vni);
@@ -234,6 +244,7 @@ impl Evpn {
             self.out.change(Change::PutVni(vni));
         }
         self.vrfs[slot] = Some(Box::new(MacVrf::new(slot as u32, config, rd, export, communities)));
+        slot as u32
     }
 
     /// What routes of ours carry; the automatic target where nothing is said.
@@ -285,7 +296,7 @@ impl Evpn {
         .unwrap_or(false)
     }
 
-    fn remove_vni(&mut self, vni: Vni, last: &mut Vec<Change>, now: Time) {
+    pub(super) fn remove_vni(&mut self, vni: Vni, last: &mut Vec<Change>, now: Time) {
         let Some(slot) = self.by_vni.remove(&vni) else { return };
         with_vrf!(self, slot, now, |vrf, cx| {
             vrf.withdraw_all(&mut cx);

@@ -8,7 +8,9 @@
 //! it is remembered per attribute set. Ids of attribute sets are reused by the RIB, so a remembered answer counts only
 //! while the extended communities it was made from are, octet for octet, those of the route.
 
+use std::collections::hash_map::Entry;
 use std::fmt;
+use std::hash::Hash;
 use std::str::FromStr;
 
 use bgp::wire::community::ParseRtError;
@@ -124,6 +126,8 @@ impl Facts {
 /// What is remembered of an attribute set.
 #[derive(Debug)]
 struct Answer {
+    /// Of VNIs as they were then.
+    generation: u64,
     /// `None`: good for one look only.
     attr_id: Option<u32>,
     communities: Box<[ExtCommunity]>,
@@ -142,6 +146,8 @@ pub(super) struct Imports {
     exact: Map<RouteTarget, Vec<u32>>,
     any_as: Map<u32, Vec<u32>>,
     answers: Vec<Option<Box<Answer>>>,
+    /// Counts changes: answers of before do not count.
+    generation: u64,
 }
 
 impl Imports {
@@ -149,14 +155,35 @@ impl Imports {
     pub(super) fn rebuild<'a>(&mut self, vnis: impl Iterator<Item = (u32, Vni, &'a [ImportRt])>) {
         *self = Self::default();
         for (slot, vni, targets) in vnis {
-            for target in if targets.is_empty() { &[ImportRt::Auto] } else { targets } {
-                match *target {
-                    ImportRt::Exact(rt) => self.exact.entry(rt).or_default().push(slot),
-                    ImportRt::AnyAs(number) => self.any_as.entry(number).or_default().push(slot),
-                    ImportRt::Auto => {
-                        self.any_as.entry(vni.get()).or_default().push(slot);
-                        self.any_as.entry(rfc8365(vni)).or_default().push(slot);
-                    }
+            self.add(slot, vni, targets);
+        }
+    }
+
+    /// One VNI more; its slot has none yet.
+    pub(super) fn add(&mut self, slot: u32, vni: Vni, targets: &[ImportRt]) {
+        self.generation += 1;
+        for target in or_auto(targets) {
+            match *target {
+                ImportRt::Exact(rt) => self.exact.entry(rt).or_default().push(slot),
+                ImportRt::AnyAs(number) => self.any_as.entry(number).or_default().push(slot),
+                ImportRt::Auto => {
+                    self.any_as.entry(vni.get()).or_default().push(slot);
+                    self.any_as.entry(rfc8365(vni)).or_default().push(slot);
+                }
+            }
+        }
+    }
+
+    /// One VNI fewer; with the targets that it was added with.
+    pub(super) fn remove(&mut self, slot: u32, vni: Vni, targets: &[ImportRt]) {
+        self.generation += 1;
+        for target in or_auto(targets) {
+            match *target {
+                ImportRt::Exact(rt) => take_out(&mut self.exact, rt, slot),
+                ImportRt::AnyAs(number) => take_out(&mut self.any_as, number, slot),
+                ImportRt::Auto => {
+                    take_out(&mut self.any_as, vni.get(), slot);
+                    take_out(&mut self.any_as, rfc8365(vni), slot);
                 }
             }
         }
@@ -180,16 +207,33 @@ impl Imports {
             self.answers.resize_with(REMEMBERED, || None);
         }
         let place = attr_id as usize & (REMEMBERED - 1);
-        let good = |a: &Answer| a.attr_id == Some(attr_id) && *a.communities == *communities;
+        let generation = self.generation;
+        let good = |a: &Answer| {
+            a.generation == generation && a.attr_id == Some(attr_id) && *a.communities == *communities
+        };
         if !self.answers[place].as_deref().is_some_and(good) {
             let (slots, facts) = (self.slots(communities).into(), Facts::of(communities));
             let long = communities.len() > LONGEST;
             let (attr_id, communities) = if long { (None, &[][..]) } else { (Some(attr_id), communities) };
-            let answer = Answer { attr_id, communities: communities.into(), slots, facts };
+            let answer = Answer { generation, attr_id, communities: communities.into(), slots, facts };
             self.answers[place] = Some(Box::new(answer));
         }
         let answer = self.answers[place].as_deref().expect("just put there");
         (&answer.slots, answer.facts)
+    }
+}
+
+/// The targets that count where none is said.
+fn or_auto(targets: &[ImportRt]) -> &[ImportRt] {
+    if targets.is_empty() { &[ImportRt::Auto] } else { targets }
+}
+
+fn take_out<K: Hash + Eq>(lists: &mut Map<K, Vec<u32>>, key: K, slot: u32) {
+    if let Entry::Occupied(mut list) = lists.entry(key) {
+        list.get_mut().retain(|s| *s != slot);
+        if list.get().is_empty() {
+            list.remove();
+        }
     }
 }
 
@@ -260,6 +304,21 @@ mod tests {
             assert_eq!(imports.answer(9, &long).0, [0]);
         }
         assert_eq!(imports.answer(9, &[]).0, [0; 0]);
+    }
+
+    #[test]
+    fn vnis_come_and_go_one_by_one() {
+        let mut imports = Imports::default();
+        let targets = ["1:100".parse().unwrap(), "*:7".parse().unwrap(), ImportRt::Auto];
+        imports.add(0, vni(100), &[]);
+        assert_eq!(imports.answer(1, &communities(&["1:100"])).0, [0]);
+        imports.add(1, vni(7), &targets);
+        assert_eq!(imports.answer(1, &communities(&["1:100"])).0, [0, 1], "what is remembered is of before");
+        imports.remove(0, vni(100), &[]);
+        assert_eq!(imports.answer(1, &communities(&["1:100"])).0, [1]);
+        imports.remove(1, vni(7), &targets);
+        assert_eq!(imports.answer(1, &communities(&["1:100", "9:7"])).0, [0; 0]);
+        assert!(imports.exact.is_empty() && imports.any_as.is_empty(), "{imports:?}");
     }
 
     #[test]

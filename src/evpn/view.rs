@@ -13,6 +13,7 @@ use super::config::EvpnConfig;
 use super::endpoint::Endpoints;
 use super::judge::Reject;
 use super::mac::{Candidate, MacEntry};
+use super::target::ImportRt;
 use super::vrf::MacVrf;
 use crate::control::view::{MacSource, MacView, VniView};
 
@@ -163,24 +164,27 @@ pub struct Counters {
     pub rejected: u64,
 }
 
+/// What is imported, in words.
+pub(super) fn import_words(configured: &[ImportRt]) -> Vec<String> {
+    if configured.is_empty() {
+        vec![ImportRt::Auto.to_string()]
+    } else {
+        configured.iter().map(ToString::to_string).collect()
+    }
+}
+
 impl MacVrf {
     pub(super) fn view(&self, node: &EvpnConfig) -> VniView {
         let mut flood: Vec<_> =
             self.flood.iter().filter(|(_, e)| e.installed.is_some()).map(|(&ip, _)| ip).collect();
         flood.sort_unstable();
-        let import = &self.config.import_rt;
-        let import_rt = if import.is_empty() {
-            vec!["auto".to_owned()]
-        } else {
-            import.iter().map(ToString::to_string).collect()
-        };
         VniView {
             vni: self.vni().get(),
             kind: "l2".to_owned(),
             flood,
             local_macs: self.claims.len() as u64,
             remote_macs: self.remote_macs as u64,
-            import_rt,
+            import_rt: import_words(&self.config.import_rt),
             export_rt: self.export.iter().map(ToString::to_string).collect(),
             rd: self.rd.to_string(),
             interfaces: self.config.interfaces.clone(),

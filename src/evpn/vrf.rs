@@ -82,6 +82,8 @@ pub(super) struct MacVrf {
     pub ready: bool,
     /// The VLAN of this host that stands for it, if the dataplane has such.
     pub vlan: Option<u16>,
+    /// It was found, and people will hear of it when it can be used.
+    pub untold: bool,
     pub imet_announced: bool,
     /// MACs that routes speak of.
     pub macs: Map<MacAddr, MacEntry>,
@@ -124,6 +126,7 @@ impl MacVrf {
             communities,
             ready: false,
             vlan: None,
+            untold: false,
             imet_announced: false,
             macs: Map::default(),
             remote_macs: 0,

@@ -189,6 +189,7 @@ pub(crate) fn node(n: usize, asn: u32) -> CoreConfig {
         neighbours: Vec::new(),
         dynamic: Vec::new(),
         vxlan_port: 4789,
+        discover: None,
         router_mac: None,
         mac_vrfs: Vec::new(),
         duplicate_macs: DuplicateDetection::default(),

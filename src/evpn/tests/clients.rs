@@ -17,7 +17,7 @@ fn client(name: &str, m: u8, service: Service) -> ClientConfig {
 }
 
 /// A client of an L2 VNI.
-fn l2(name: &str, v: u32, m: u8, ips: &[&str]) -> ClientConfig {
+pub(super) fn l2(name: &str, v: u32, m: u8, ips: &[&str]) -> ClientConfig {
     client(name, m, Service::L2 { vni: vni(v), ips: ips.iter().map(|t| ip(t)).collect() })
 }
 
@@ -26,7 +26,7 @@ fn l3(name: &str, v: u32, m: u8, prefixes: &[&str]) -> ClientConfig {
     client(name, m, Service::L3 { vrf: vni(v), prefixes: prefixes.iter().map(|t| net(t)).collect() })
 }
 
-fn with_rt(config: ClientConfig, import: &[&str], export: &[&str]) -> ClientConfig {
+pub(super) fn with_rt(config: ClientConfig, import: &[&str], export: &[&str]) -> ClientConfig {
     ClientConfig {
         import_rt: import.iter().map(|t| t.parse().unwrap()).collect(),
         export_rt: export.iter().map(|t| rt(t)).collect(),
@@ -59,7 +59,7 @@ fn remote(n: u8, label: u32) -> Hop {
 }
 
 impl Node {
-    fn set(&mut self, clients: Vec<ClientConfig>) -> Vec<Message> {
+    pub(super) fn set(&mut self, clients: Vec<ClientConfig>) -> Vec<Message> {
         let configured = self.evpn.set_clients(clients, self.now).unwrap();
         if configured.needs_replay {
             for (key, content) in self.heard.clone() {
@@ -69,7 +69,7 @@ impl Node {
         self.drain()
     }
 
-    fn up(&mut self, name: &str) -> Vec<Message> {
+    pub(super) fn up(&mut self, name: &str) -> Vec<Message> {
         self.local(Local::Client { name: name.into(), state: ClientState::Up { interface: "tap9".into() } })
     }
 

@@ -2,6 +2,7 @@
 
 mod attached;
 mod clients;
+mod found;
 mod mobility;
 mod model;
 mod random;
@@ -131,6 +132,7 @@ impl Node {
             router_id: vtep,
             vtep: Some(vtep.into()),
             vxlan_port: 4789,
+            discover: false,
             router_mac: None,
         };
         let mut node = Self {
