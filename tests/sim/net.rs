@@ -296,7 +296,9 @@ impl Net {
         let seed = self.dice.next();
         let mut out = Vec::new();
         let node = &mut self.nodes[n];
-        let memory = node.plane.take().map_or_else(Memory::new, |plane| plane.shutdown(false).0);
+        // Every second node has all its VNIs in the same tables.
+        let new = || if n % 2 == 1 { Memory::shared() } else { Memory::new() };
+        let memory = node.plane.take().map_or_else(new, |plane| plane.shutdown(false).0);
         node.plane = Some(Reconciler::new(memory, ReconcilerConfig::default()));
         node.attempts.clear();
         node.told = 0;

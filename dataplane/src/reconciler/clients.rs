@@ -4,6 +4,7 @@
 //! come is what a client waits for, not a failure. What a bridge cannot do (routing between ports, telling VLANs apart) the
 //! client is told; checking what a client sends is not done here either.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -17,10 +18,15 @@ use crate::intent::{Change, Client, ClientState, L2Vni, Local, Port, Service};
 #[derive(Debug, Default)]
 pub(super) struct Clients {
     all: BTreeMap<Arc<str>, Client>,
-    /// VNIs as they were put, without ports of clients.
+    /// Their names, by what they are in and what they are at.
+    in_vni: BTreeMap<Vni, BTreeSet<Arc<str>>>,
+    at_port: BTreeMap<Box<str>, BTreeSet<Arc<str>>>,
+    /// VNIs as they were put, without ports of clients; which of them name an interface.
     sections: BTreeMap<Vni, L2Vni>,
-    /// The ports that clients add to each VNI.
+    naming: BTreeMap<String, BTreeSet<Vni>>,
+    /// The ports that clients add to each VNI; VNIs for which these have changed.
     ports: BTreeMap<Vni, BTreeSet<Box<str>>>,
+    changed: BTreeSet<Vni>,
     /// What was said of each.
     told: BTreeMap<Arc<str>, ClientState>,
     /// To be looked at.
@@ -31,7 +37,7 @@ pub(super) struct Clients {
 
 impl Clients {
     pub(super) fn busy(&self) -> bool {
-        self.all_dirty || !self.dirty.is_empty()
+        self.all_dirty || !self.dirty.is_empty() || !self.changed.is_empty()
     }
 
     /// Look at all of them.
@@ -39,18 +45,86 @@ impl Clients {
         self.all_dirty = true;
     }
 
-    /// Look at those of these VNIs.
-    pub(super) fn look_at_vnis(&mut self, vnis: &BTreeSet<Vni>) {
-        let of = |client: &Client| client.vni().is_some_and(|vni| vnis.contains(&vni));
-        let names = self.all.iter().filter(|(_, client)| of(client)).map(|(name, _)| name.clone());
-        self.dirty.extend(names);
+    /// Look at those of a VNI.
+    pub(super) fn look_at_vni(&mut self, vni: Vni) {
+        self.dirty.extend(self.in_vni.get(&vni).into_iter().flatten().cloned());
     }
 
     /// Look at those at a port.
     pub(super) fn look_at_port(&mut self, interface: &str) {
-        let at = |client: &Client| matches!(&client.port, Port::Name(name) if **name == *interface);
-        let names = self.all.iter().filter(|(_, client)| at(client)).map(|(name, _)| name.clone());
-        self.dirty.extend(names);
+        self.dirty.extend(self.at_port.get(interface).into_iter().flatten().cloned());
+    }
+
+    /// A client comes; the one that had its name is returned.
+    fn insert(&mut self, client: &Client) -> Option<Client> {
+        let old = self.remove(&client.name);
+        let name = || client.name.clone();
+        if let Some(vni) = client.vni() {
+            self.in_vni.entry(vni).or_default().insert(name());
+        }
+        if let Port::Name(port) = &client.port {
+            self.at_port.entry(port.clone()).or_default().insert(name());
+        }
+        self.all.insert(name(), client.clone());
+        old
+    }
+
+    fn remove(&mut self, name: &str) -> Option<Client> {
+        let old = self.all.remove(name)?;
+        if let Some(vni) = old.vni() {
+            drop_from(&mut self.in_vni, &vni, name);
+        }
+        if let Port::Name(port) = &old.port {
+            drop_from(&mut self.at_port, port, name);
+        }
+        Some(old)
+    }
+
+    /// A VNI was put like so, or is gone: whoever is in it, or at a port that it names or named, is to be looked at.
+    fn set_section(&mut self, vni: Vni, section: Option<&L2Vni>) {
+        self.look_at_vni(vni);
+        let old = match section {
+            Some(l2) => self.sections.insert(vni, l2.clone()),
+            None => self.sections.remove(&vni),
+        };
+        for interface in old.iter().flat_map(|l2| &l2.interfaces) {
+            drop_from(&mut self.naming, interface, &vni);
+            self.look_at_port(interface);
+        }
+        for interface in section.iter().flat_map(|l2| &l2.interfaces) {
+            self.naming.entry(interface.clone()).or_default().insert(vni);
+            self.look_at_port(interface);
+        }
+    }
+
+    /// Makes a port one that clients add to a VNI, or not.
+    fn set_port(&mut self, vni: Vni, port: &str, there: bool) {
+        let changed = if there {
+            self.ports.entry(vni).or_default().insert(port.into())
+        } else {
+            let before = self.ports.get(&vni).is_some_and(|ports| ports.contains(port));
+            drop_from(&mut self.ports, &vni, port);
+            before
+        };
+        if changed {
+            self.changed.insert(vni);
+        }
+    }
+}
+
+/// Takes something out of the set at a key; empty sets are not kept.
+fn drop_from<K, Q, V, W>(sets: &mut BTreeMap<K, BTreeSet<V>>, key: &Q, value: &W)
+where
+    K: Borrow<Q> + Ord,
+    Q: Ord + ?Sized,
+    V: Borrow<W> + Ord,
+    W: Ord + ?Sized,
+{
+    if let Some(set) = sets.get_mut(key) {
+        set.remove(value);
+        if set.is_empty() {
+            sets.remove(key);
+        }
     }
 }
 
@@ -92,16 +166,12 @@ impl<B: Backend> Reconciler<B> {
     pub(super) fn client_change(&mut self, change: &Change) -> Option<Change> {
         match change {
             Change::PutVni(l2) => {
-                self.clients.sections.insert(l2.vni, l2.clone());
-                self.clients.look_at_all();
+                self.clients.set_section(l2.vni, Some(l2));
                 return Some(Change::PutVni(self.with_clients(l2)));
             }
-            Change::DelVni(vni) => {
-                self.clients.sections.remove(vni);
-                self.clients.look_at_all();
-            }
+            Change::DelVni(vni) => self.clients.set_section(*vni, None),
             Change::PutClient(client) => {
-                let old = self.clients.all.insert(client.name.clone(), client.clone());
+                let old = self.clients.insert(client);
                 if let Some(old) = old.filter(|old| old.port != client.port || old.vni() != client.vni()) {
                     self.left(&old);
                 }
@@ -110,7 +180,7 @@ impl<B: Backend> Reconciler<B> {
             Change::DelClient(name) => {
                 self.clients.told.remove(name);
                 self.clients.dirty.remove(name);
-                if let Some(old) = self.clients.all.remove(name) {
+                if let Some(old) = self.clients.remove(name) {
                     self.left(&old);
                 }
             }
@@ -122,13 +192,11 @@ impl<B: Backend> Reconciler<B> {
 
     /// A client whose MAC was remote and is so no longer is told of again.
     fn claim_again(&mut self, vni: Vni, mac: MacAddr) {
-        if self.clients.all.is_empty() {
-            return;
-        }
-        let has = |client: &&Client| client.mac == mac && client.vni() == Some(vni);
-        if let Some(client) = self.clients.all.values().find(has) {
-            self.clients.told.remove(&client.name);
-            self.clients.dirty.insert(client.name.clone());
+        let Some(names) = self.clients.in_vni.get(&vni) else { return };
+        let has = |name: &&Arc<str>| self.clients.all.get(*name).is_some_and(|client| client.mac == mac);
+        if let Some(name) = names.iter().find(has).cloned() {
+            self.clients.told.remove(&name);
+            self.clients.dirty.insert(name);
         }
     }
 
@@ -138,20 +206,7 @@ impl<B: Backend> Reconciler<B> {
         self.backend.forget_port(&port);
         // Another one may have been waiting for it.
         self.clients.look_at_port(&port);
-        self.set_port(vni, &port, false);
-    }
-
-    /// Makes a port one that clients add to a VNI, or not.
-    fn set_port(&mut self, vni: Vni, port: &str, there: bool) {
-        let ports = self.clients.ports.entry(vni).or_default();
-        let changed = if there { ports.insert(port.into()) } else { ports.remove(port) };
-        if ports.is_empty() {
-            self.clients.ports.remove(&vni);
-        }
-        let Some(l2) = self.clients.sections.get(&vni).filter(|_| changed) else { return };
-        let put = Change::PutVni(self.with_clients(l2));
-        self.intent.apply(&put);
-        self.dirty_vnis.insert(vni);
+        self.clients.set_port(vni, &port, false);
     }
 
     /// A VNI with the ports of its clients.
@@ -178,6 +233,13 @@ impl<B: Backend> Reconciler<B> {
                 out.push(Output::Local(Local::Client { name, state }));
             }
         }
+        for vni in std::mem::take(&mut self.clients.changed) {
+            if let Some(l2) = self.clients.sections.get(&vni) {
+                let put = Change::PutVni(self.with_clients(l2));
+                self.intent.apply(&put);
+                self.dirty_vnis.insert(vni);
+            }
+        }
     }
 
     /// Looks at all clients, and says how they would be: a port that can be attached will be.
@@ -197,8 +259,7 @@ impl<B: Backend> Reconciler<B> {
             Need::Port(vni, port) => (vni, port),
             Need::Other(reason) => return Some(ClientState::Down { reason }),
         };
-        let named = |l2: &&L2Vni| l2.interfaces.iter().any(|interface| **interface == *port);
-        let section = self.clients.sections.values().find(named).map(|l2| l2.vni);
+        let section = self.clients.naming.get(&*port).and_then(BTreeSet::first).copied();
         let place = match section {
             Some(other) if other != vni => Err(format!("{port} is among the interfaces of VNI {other}")),
             _ if !self.clients.sections.contains_key(&vni) => Err(format!("VNI {vni} is not there yet")),
@@ -211,7 +272,7 @@ impl<B: Backend> Reconciler<B> {
             Ok(PortPlace::Taken(master)) => (false, Some(down(format!("{port} is a port of {master}")))),
             Ok(PortPlace::Refused(reason)) | Err(reason) => (false, Some(down(reason))),
         };
-        self.set_port(vni, &port, there);
+        self.clients.set_port(vni, &port, there);
         state
     }
 }

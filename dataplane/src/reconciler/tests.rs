@@ -1,6 +1,6 @@
 //! Scenarios on the memory backend, and random intents against random dataplanes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ use crate::intent::{Change, Flood, L2Vni, Local, Neighbour, RemoteMac};
 use crate::memory::Memory;
 use crate::plan::{self, Op};
 use crate::rows::{Key, Row, Rows};
+
+mod shared;
 
 fn vni(n: u32) -> Vni {
     Vni::new(n).unwrap()
@@ -38,6 +40,8 @@ struct Node {
     r: Reconciler<Memory>,
     now: Time,
     out: Vec<Output>,
+    /// As they were told.
+    vlans: BTreeMap<Vni, u16>,
 }
 
 impl Node {
@@ -46,6 +50,7 @@ impl Node {
             r: Reconciler::new(backend, Config::default()),
             now: Time::from_micros(1_000_000),
             out: Vec::new(),
+            vlans: BTreeMap::new(),
         }
     }
 
@@ -67,6 +72,11 @@ impl Node {
         for _ in 0..10_000 {
             self.r.handle(self.now, &mut self.out);
             if self.r.deadline() > self.now {
+                for output in &self.out {
+                    if let Output::Local(Local::Vlan(vni, vlan)) = output {
+                        self.vlans.insert(*vni, *vlan);
+                    }
+                }
                 return std::mem::take(&mut self.out);
             }
         }
@@ -473,6 +483,8 @@ enum Step {
     Stray(Row),
     Fail(u64),
     Foreign(u32, u8),
+    Table(u32, bool),
+    Vlan(u32, u16),
     Overrun,
     Wait(u64),
 }
@@ -485,6 +497,8 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => any_row().prop_map(Step::Stray),
         1 => (0_u64..3).prop_map(Step::Fail),
         1 => (1_u32..4, 10_u8..12).prop_map(|(v, m)| Step::Foreign(v, m)),
+        1 => (1_u32..4, any::<bool>()).prop_map(|(v, there)| Step::Table(v, there)),
+        1 => (1_u32..4, 1_u16..4).prop_map(|(v, vlan)| Step::Vlan(v, vlan)),
         1 => Just(Step::Overrun),
         2 => (0_u64..100).prop_map(Step::Wait),
     ]
@@ -525,14 +539,16 @@ proptest! {
     fn whatever_happens_it_ends_as_wanted(
         steps in prop::collection::vec(any_step(), 1..80),
         whole in any::<bool>(),
+        shared in any::<bool>(),
     ) {
-        let mut node = Node::new(Memory::new());
+        let mut node = Node::new(if shared { Memory::shared() } else { Memory::new() });
         if !whole {
             node.r.config.observe_limit = 0;
         }
         node.change(&[Change::Settled]);
         node.quiet();
         let mut foreign = BTreeSet::new();
+        let mut tableless = BTreeSet::new();
         for step in steps {
             match step {
                 Step::Put(row) => node.change(&[put(row)]),
@@ -553,6 +569,11 @@ proptest! {
                     node.r.backend_mut().add_foreign(vni(v), mac(m));
                     foreign.insert((vni(v), mac(m)));
                 }
+                Step::Table(v, there) => {
+                    node.r.backend_mut().set_table(vni(v), there);
+                    if there { tableless.remove(&vni(v)) } else { tableless.insert(vni(v)) };
+                }
+                Step::Vlan(v, vlan) => node.r.backend_mut().set_vlan(vni(v), vlan),
                 Step::Overrun => node.r.backend_mut().overrun(),
                 Step::Wait(n) => { node.after(n); }
             }
@@ -560,15 +581,26 @@ proptest! {
         for _ in 0..4 {
             node.after(61);
         }
-        prop_assert_eq!(node.r.backend().rows(), &standing(node.r.intent().rows()));
+        let mut wanted = standing(node.r.intent().rows());
+        for key in all_keys(&wanted) {
+            if matches!(key, Key::Neighbour(..)) && tableless.contains(&key.vni()) {
+                wanted.remove(&key);
+            }
+        }
+        prop_assert_eq!(node.r.backend().rows(), &wanted);
+        for v in wanted.vnis() {
+            prop_assert_eq!(node.vlans.get(&v).copied(), node.r.backend().vlan(v), "told of its VLAN");
+        }
         prop_assert_eq!(node.r.backend().foreign(), &foreign);
         prop_assert_eq!(node.r.backend().trespasses(), 0);
         prop_assert!(node.r.status().in_sync, "{:?}", node.r.status());
-        let ops = node.r.backend().ops();
+        let (ops, walks) = (node.r.backend().ops(), node.r.backend().walks());
         node.after(61);
-        if whole {
+        if whole && tableless.is_empty() {
             prop_assert_eq!(node.r.backend().ops(), ops, "once as wanted, nothing is written");
         }
+        let each = if shared { 1 } else { wanted.vnis().count() as u64 };
+        prop_assert!(node.r.backend().walks() - walks <= each, "each VNI is observed once in a resync");
     }
 }
 

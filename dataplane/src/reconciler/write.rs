@@ -31,7 +31,7 @@ impl<B: Backend> Reconciler<B> {
         let mut outcomes = Vec::with_capacity(ops.len());
         self.backend.apply(&ops, &mut outcomes);
         let mut errors = Vec::new();
-        let (mut stand, mut gone) = (BTreeSet::new(), BTreeSet::new());
+        let mut gone = BTreeSet::new();
         for (op, outcome) in ops.into_iter().zip(outcomes) {
             let key = op.key();
             let vni = key.vni();
@@ -41,7 +41,7 @@ impl<B: Backend> Reconciler<B> {
                 (Op::Put(row), true) => {
                     self.installed.insert(row);
                     self.observe.insert(vni);
-                    stand.insert(vni);
+                    self.clients.look_at_vni(vni);
                 }
                 (Op::Remove(_), true) => {
                     self.forget(vni);
@@ -67,7 +67,6 @@ impl<B: Backend> Reconciler<B> {
                 }
             }
         }
-        self.clients.look_at_vnis(&stand);
         gone.retain(|vni| self.intent.rows().device(*vni).is_none());
         if !gone.is_empty() {
             self.retries.retain(|key, _| !gone.contains(&key.vni()));

@@ -1,0 +1,159 @@
+//! Tables that all VNIs share, VLANs, VNIs that others set up, and rows that are nowhere.
+
+use super::*;
+
+fn locals(out: Vec<Output>) -> Vec<Local> {
+    out.into_iter().filter_map(|o| if let Output::Local(local) = o { Some(local) } else { None }).collect()
+}
+
+fn shared(changes: &[Change]) -> Node {
+    let mut node = Node::new(Memory::shared());
+    node.change(changes);
+    node
+}
+
+/// A VNI with a row of each kind.
+fn whole(n: u32) -> [Change; 4] {
+    let remote = RemoteMac { vtep: vtep(1), vni: vni(n), sticky: false };
+    [
+        Change::PutVni(l2(n)),
+        Change::PutFlood(vni(n), vtep(1), Flood { vni: vni(n) }),
+        Change::PutMac(vni(n), mac(1), remote),
+        Change::PutNeighbour(vni(n), vtep(50), Neighbour { mac: mac(1), router: false }),
+    ]
+}
+
+#[test]
+fn the_vlan_is_told_before_its_vni_is_ready_and_when_it_changes() {
+    let mut node = shared(&base());
+    assert_eq!(locals(node.quiet()), [Local::Vlan(vni(1), 1), Local::VniReady(vni(1), true)]);
+    node.r.backend_mut().set_vlan(vni(1), 7);
+    assert_eq!(locals(node.quiet()), [Local::Vlan(vni(1), 7)]);
+    assert_eq!(locals(node.after(61)), [], "once");
+    node.change(&[Change::PutVni(L2Vni { vlan: Some(9), ..l2(1) })]);
+    assert_eq!(locals(node.quiet()), [Local::Vlan(vni(1), 9)]);
+    // Whoever configures it anew hears of it again.
+    node.change(&[Change::DelVni(vni(1)), Change::PutVni(l2(1))]);
+    let told = [Local::VniReady(vni(1), false), Local::Vlan(vni(1), 9), Local::VniReady(vni(1), true)];
+    assert_eq!(locals(node.quiet()), told);
+}
+
+#[test]
+fn vnis_that_others_set_up_are_told_as_they_come_and_go() {
+    let mut node = Node::new(Memory::shared());
+    node.r.backend_mut().set_found(vni(1), true);
+    node.r.backend_mut().set_found(vni(2), true);
+    assert_eq!(locals(node.quiet()), [Local::Found(vni(1), true), Local::Found(vni(2), true)]);
+    node.r.backend_mut().set_found(vni(2), false);
+    node.r.backend_mut().set_found(vni(3), true);
+    assert_eq!(locals(node.quiet()), [Local::Found(vni(2), false), Local::Found(vni(3), true)]);
+    assert_eq!(locals(node.after(61)), []);
+    // Without an event, the next resync finds it.
+    node.r.backend_mut().lose_events(true);
+    node.r.backend_mut().set_found(vni(1), false);
+    assert_eq!(locals(node.quiet()), []);
+    assert_eq!(locals(node.after(61)), [Local::Found(vni(1), false)]);
+}
+
+#[test]
+fn a_dry_run_tells_of_vnis_that_others_set_up() {
+    let mut node = Node::new(Memory::shared());
+    node.r.backend_mut().set_found(vni(1), true);
+    let mut out = Vec::new();
+    node.r.dry_run(&mut out).unwrap();
+    assert_eq!(locals(out), [Local::Found(vni(1), true)]);
+}
+
+#[test]
+fn rows_that_are_nowhere_are_neither_missed_nor_failures_nor_repairs() {
+    let mut node = Node::new(Memory::shared());
+    node.r.backend_mut().set_table(vni(1), false);
+    node.change(&base());
+    node.quiet();
+    let in_sync = |node: &Node, rows| {
+        let status = node.r.status();
+        assert!(status.in_sync, "{status:?}");
+        assert_eq!((status.desired, status.installed, status.repairs), (rows, rows, 0), "{status:?}");
+    };
+    in_sync(&node, 3);
+    let asked = node.r.backend().ops();
+    node.change(&[Change::PutNeighbour(vni(1), vtep(51), Neighbour { mac: mac(2), router: false })]);
+    node.quiet();
+    assert_eq!(node.r.backend().ops(), asked, "one of them has said it for all");
+    for _ in 0..3 {
+        node.after(61);
+        in_sync(&node, 3);
+    }
+    // Somebody makes the table.
+    node.r.backend_mut().set_table(vni(1), true);
+    node.quiet();
+    in_sync(&node, 5);
+    assert_eq!(node.r.backend().rows(), node.r.intent().rows());
+    // And takes it away, with a write just failing.
+    node.r.backend_mut().fail_op(0, ErrorKind::Other);
+    node.change(&[Change::PutNeighbour(vni(1), vtep(52), Neighbour { mac: mac(2), router: false })]);
+    node.quiet();
+    node.r.backend_mut().set_table(vni(1), false);
+    node.quiet();
+    node.after(61);
+    assert!(node.r.status().in_sync, "{:?}", node.r.status());
+    assert_eq!(node.r.status().desired, node.r.status().installed);
+    node.change(&[Change::DelVni(vni(1))]);
+    node.quiet();
+    assert_eq!((node.r.status().desired, node.r.status().installed), (0, 0));
+}
+
+#[test]
+fn thousands_of_vnis_cost_no_more_looks_than_one() {
+    const VNIS: u32 = 4000;
+    let mut node = shared(&[Change::Settled]);
+    node.change(&(1..VNIS).flat_map(whole).collect::<Vec<_>>());
+    node.quiet();
+    assert_eq!(node.r.backend().largest_group(), VNIS as usize - 1, "put together");
+    assert_eq!(node.r.backend().walks(), 0, "nothing can be in what was just made");
+    assert_eq!(node.r.backend().rows(), node.r.intent().rows());
+
+    node.change(&whole(VNIS));
+    node.quiet();
+    assert_eq!(node.r.backend().walks(), 0);
+    let ops = node.r.backend().ops();
+    node.after(61);
+    assert_eq!((node.r.backend().walks(), node.r.backend().ops()), (1, ops), "a resync looks once");
+
+    // After a restart it is not known what is in them.
+    let (backend, _) = node.r.shutdown(false);
+    let mut node = Node::new(backend);
+    node.change(&(1..=VNIS).flat_map(whole).collect::<Vec<_>>());
+    node.change(&[Change::Settled]);
+    node.quiet();
+    assert_eq!(node.r.backend().walks(), 2);
+    assert_eq!(node.r.backend().ops(), ops + u64::from(VNIS), "the devices are checked, no row is written");
+    let (backend, errors) = node.r.shutdown(true);
+    assert!(backend.rows().is_empty() && errors.is_empty());
+}
+
+#[test]
+fn a_device_for_each_vni_leaves_other_work_its_turn() {
+    let mut node = Node::new(Memory::new());
+    node.change(&(1..=1000).map(|n| Change::PutVni(l2(n))).collect::<Vec<_>>());
+    node.quiet();
+    assert_eq!(node.r.backend().largest_group(), super::super::PUT_BATCH);
+    assert_eq!(node.r.backend().rows(), node.r.intent().rows());
+}
+
+/// In one table, how much there is decides whether all of it is walked, not how much of that is one VNI's.
+#[test]
+fn a_large_shared_table_is_not_walked_for_a_small_vni() {
+    let mut node = shared(&[Change::Settled]);
+    node.r.config.observe_limit = 2;
+    node.change(&(1..=4).flat_map(whole).collect::<Vec<_>>());
+    node.quiet();
+    node.r.backend_mut().lose_events(true);
+    node.r.backend_mut().drop_row(&Key::Mac(vni(1), mac(1)));
+    node.r.backend_mut().lose_events(false);
+    node.r.event(Fact::Device(vni(1)), &mut node.out);
+    let out = node.quiet();
+    let key = Key::Mac(vni(1), mac(1));
+    assert!(out.contains(&Output::Event(Event::Repaired { vni: vni(1), rows: 1, example: key })), "{out:?}");
+    assert_eq!(node.r.backend().rows(), node.r.intent().rows());
+}
