@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser};
 
 use crate::clients::{self, Ases};
 use crate::config::{Config, ConfigErrors};
@@ -93,7 +94,12 @@ fn command(command: Command, run: fn(Config, PathBuf) -> Result<()>, out: &mut d
             };
             tell(&mut Client::connect(&args.socket.socket)?, &request, out)
         }
-        Command::Lab(args) => Ok(crate::lab::main(&args)?),
+        Command::Lab(args) => {
+            if let Some(conflict) = args.conflict() {
+                Cli::command().error(ErrorKind::ArgumentConflict, conflict).exit();
+            }
+            Ok(crate::lab::main(&args)?)
+        }
     }
 }
 

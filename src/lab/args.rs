@@ -45,19 +45,55 @@ pub struct Size {
     /// Hosts, each with an evpnd
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=100))]
     pub hosts: u8,
-    /// Endpoints on each host
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=50))]
-    pub endpoints: u8,
+    /// Endpoints on each host [default: 3; 6 with several overlays]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=50))]
+    pub endpoints: Option<u8>,
     /// What forwards packets on the hosts
     #[arg(long, value_enum, default_value_t = Backend::Kernel)]
     pub backend: Backend,
+    /// How the kernel does it
+    #[arg(long, value_enum, default_value_t = Layout::DevicePerVni)]
+    pub layout: Layout,
+    /// VNIs, all of one subnet, the first two with the same addresses [default: 1; 4 with --layout single-device]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=4))]
+    pub overlays: Option<u8>,
+}
+
+impl Size {
+    /// What cannot be together.
+    fn conflict(self) -> Option<&'static str> {
+        let kernel = self.layout != Layout::DevicePerVni || self.overlays.is_some_and(|n| n > 1);
+        let conflict = kernel && self.backend == Backend::Ovs;
+        conflict.then_some("--layout single-device and --overlays are for --backend kernel")
+    }
+}
+
+impl LabArgs {
+    /// Why these arguments are of no use together, if so.
+    pub fn conflict(&self) -> Option<&'static str> {
+        match &self.command {
+            LabCommand::Run(size) | LabCommand::Up(size) => size.conflict(),
+            _ => None,
+        }
+    }
+}
+
+/// The devices that a host of a lab has with the kernel backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layout {
+    /// A bridge and a VXLAN device for each VNI
+    #[default]
+    DevicePerVni,
+    /// One bridge with VLANs and one VXLAN device for all VNIs; in a virtual machine where this kernel has no VLAN filtering
+    SingleDevice,
 }
 
 /// What forwards packets on the hosts of a lab.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
-    /// Bridges and VXLAN devices of the kernel; all endpoints in one VNI
+    /// Bridges and VXLAN devices of the kernel
     #[default]
     Kernel,
     /// Open vSwitch in userspace; of each host's endpoints the first is flat, the second in a VLAN, the third routed, and so

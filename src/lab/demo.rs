@@ -1,16 +1,17 @@
 //! `evpnd lab run`: the network at work, step by step, each with its time.
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::{IsTerminal as _, Write as _, stdout};
 use std::time::Duration;
 
 use types::Time;
 
-use super::args::{Backend, Size};
+use super::args::{Backend, Layout};
+use super::matrix::{Matrix, Round};
 use super::net::Lab;
-use super::topology::{CONTROLLER, Matrix, Net, VNI, VRF};
-use super::{Error, Result, demo_ovs, pictures};
+use super::shape::{CONTROLLER, Shape, VNI, VRF};
+use super::topology::{Forwarding, Net};
+use super::{Error, Result, demo_overlays, demo_ovs, pictures};
 use crate::clock;
 
 /// Everything happens in well under a second; this is for a machine that is busy with something else.
@@ -56,21 +57,22 @@ pub(super) fn say(line: impl Display) {
 }
 
 /// Builds, shows, breaks and mends the network.
-pub(super) fn run(size: Size) -> Result<()> {
-    let what = match size.backend {
-        Backend::Kernel => format!("VNI {VNI}"),
-        Backend::Ovs => format!("VNI {VNI} and VRF {VRF}, Open vSwitch"),
-    };
+pub(super) fn run(shape: Shape) -> Result<()> {
     say(format!(
-        "evpnd lab: a controller (AS 64512) and {} hosts (AS 65001-{}), {} endpoint{} on each, {what}\n",
-        size.hosts,
-        65000 + u32::from(size.hosts),
-        size.endpoints,
-        if size.endpoints == 1 { "" } else { "s" },
+        "evpnd lab: a controller (AS 64512) and {} hosts (AS 65001-{}), {} endpoint{} on each, {}\n",
+        shape.hosts,
+        65000 + u32::from(shape.hosts),
+        shape.endpoints,
+        if shape.endpoints == 1 { "" } else { "s" },
+        networks(shape),
     ));
     let show = Show::new();
-    let net = stand_up(&show, Lab::new()?, size)?;
-    match size.backend {
+    let net = stand_up(&show, Lab::new()?, shape)?;
+    match shape.backend {
+        Backend::Kernel if shape.overlays > 1 => {
+            demo_overlays::work(&show, &net)?;
+            kill_and_mend(&show, &net)?;
+        }
         Backend::Kernel => {
             work(&show, &net)?;
             kill_and_mend(&show, &net)?;
@@ -78,7 +80,7 @@ pub(super) fn run(size: Size) -> Result<()> {
         Backend::Ovs => demo_ovs::work(&show, &net)?,
     }
     show.step("pictures of it all", || {
-        let says = pictures::draw(&net.controller, &pictures::own_dir()?)?;
+        let says = pictures::draw(&net, &pictures::own_dir()?)?;
         Ok(((), says))
     })?;
     drop(net);
@@ -86,10 +88,25 @@ pub(super) fn run(size: Size) -> Result<()> {
     Ok(())
 }
 
+/// What the endpoints are in, in words.
+fn networks(shape: Shape) -> String {
+    if shape.backend == Backend::Ovs {
+        return format!("VNI {VNI} and VRF {VRF}, Open vSwitch");
+    }
+    let vnis = match shape.vnis().last() {
+        Some(last) if last > VNI => format!("VNIs {VNI}-{last}"),
+        _ => format!("VNI {VNI}"),
+    };
+    match shape.layout {
+        Layout::DevicePerVni => vnis,
+        Layout::SingleDevice => format!("{vnis} on one VXLAN device"),
+    }
+}
+
 /// The network built and its sessions up.
-pub(super) fn stand_up(show: &Show, lab: Lab, size: Size) -> Result<Net> {
+pub(super) fn stand_up(show: &Show, lab: Lab, shape: Shape) -> Result<Net> {
     let net = show.step("namespaces and links", || {
-        let net = Net::build(lab, size)?;
+        let net = Net::build(lab, shape)?;
         let says = format!("{} in a {} of our own", net.lab.nodes().len(), place(&net));
         Ok((net, says))
     })?;
@@ -97,8 +114,13 @@ pub(super) fn stand_up(show: &Show, lab: Lab, size: Size) -> Result<Net> {
     show.step("BGP sessions up", || {
         wait_sessions(&net).map(|()| ((), format!("{} at the controller", net.hosts.len())))
     })?;
-    match size.backend {
-        Backend::Kernel => show.step("flood rows in the FDBs", || wait_flood(&net, &[]))?,
+    match shape.backend {
+        Backend::Kernel => {
+            if shape.layout == Layout::SingleDevice {
+                demo_overlays::vlans(show, &net)?;
+            }
+            show.step("flood rows in the FDBs", || wait_flood(&net, &[]))?;
+        }
         Backend::Ovs => demo_ovs::attach(show, &net)?,
     }
     Ok(net)
@@ -113,10 +135,10 @@ fn work(show: &Show, net: &Net) -> Result<()> {
     let first = &net.hosts[0];
     let alone = first.endpoints.len() == 1;
     if !alone {
-        pings(show, net, "pings inside the hosts", true)?;
+        pings(show, net, "pings inside the hosts", Round::Inside)?;
         show.step("MACs in the FDBs", || wait_macs(net, &[]))?;
     }
-    pings(show, net, "pings across the hosts", false)?;
+    pings(show, net, "pings across the hosts", Round::Across)?;
     if alone {
         show.step("MACs in the FDBs", || wait_macs(net, &[]))?;
     }
@@ -144,7 +166,10 @@ fn kill_and_mend(show: &Show, net: &Net) -> Result<()> {
     show.step(&format!("{name}'s evpnd started again"), || host.node.start().map(|()| ((), String::new())))?;
     show.step("flood rows back", || wait_flood(net, &[]))?;
     show.step("MACs back", || wait_macs(net, &[]))?;
-    pings(show, net, "pings across the hosts", false)
+    if net.shape.overlays > 1 {
+        return demo_overlays::pings(show, net, false);
+    }
+    pings(show, net, "pings across the hosts", Round::Across)
 }
 
 fn others(net: &Net, but: usize) -> String {
@@ -153,16 +178,21 @@ fn others(net: &Net, but: usize) -> String {
 }
 
 /// A round of pings as a step, its matrix below it.
-pub(super) fn pings(show: &Show, net: &Net, name: &str, inside: bool) -> Result<()> {
-    let mut matrix: Option<Matrix> = None;
-    let outcome = show.step(name, || {
-        let round = matrix.insert(net.ping(inside)?);
-        if round.passed() { Ok(((), round.summary())) } else { Err(Error::new(round.summary())) }
-    });
-    if let Some(matrix) = matrix {
-        Show::detail(&matrix.table(net));
-    }
+pub(super) fn pings(show: &Show, net: &Net, name: &str, round: Round) -> Result<()> {
+    let (matrix, outcome) = round_of_pings(show, net, name, round);
+    Show::detail(&matrix.table(net));
     outcome
+}
+
+/// A round of pings as a step.
+pub(super) fn round_of_pings(show: &Show, net: &Net, name: &str, round: Round) -> (Matrix, Result<()>) {
+    let mut matrix = Matrix::default();
+    let outcome = show.step(name, || {
+        matrix = net.ping(round)?;
+        let (good, says) = matrix.verdict(net);
+        if good { Ok(((), says)) } else { Err(Error::new(says)) }
+    });
+    (matrix, outcome)
 }
 
 pub(super) fn wait_sessions(net: &Net) -> Result<()> {
@@ -180,43 +210,49 @@ pub(super) fn wait_sessions(net: &Net) -> Result<()> {
 }
 
 /// Waits for the flood rows of every host but those that are down.
-fn wait_flood(net: &Net, down: &[usize]) -> Result<((), String)> {
-    let up = net.hosts.iter().enumerate().filter(|(at, _)| !down.contains(at));
-    let mut says = String::new();
-    for (at, host) in up {
-        let want = net.expected_flood(at, down);
-        net.lab.wait("flood rows", PATIENCE, || {
-            let have = host.node.flood(&host.node.vxlan(VNI)?)?;
-            if have == want {
-                Ok(())
-            } else {
-                Err(Error::new(format!("{} floods to {have:?}, not {want:?}", host.node.name())))
-            }
-        })?;
-        if at == 0 {
-            let list: Vec<_> = want.into_iter().collect();
-            says = format!("{} -> {}", host.node.name(), list.join(" "));
+pub(super) fn wait_flood(net: &Net, down: &[usize]) -> Result<((), String)> {
+    let count = wait_rows(net, down, "flood rows", |vni| vni.flood.len(), |a, b| a.flood == b.flood)?;
+    let first = net.expected(0, down);
+    match first.values().next() {
+        Some(vni) if first.len() == 1 => {
+            let list: Vec<&str> = vni.flood.iter().map(String::as_str).collect();
+            Ok(((), format!("{} -> {}", net.hosts[0].node.name(), list.join(" "))))
         }
+        _ => Ok(((), count)),
     }
-    Ok(((), says))
 }
 
 /// Waits for the remote MACs of every host but those that are down.
-fn wait_macs(net: &Net, down: &[usize]) -> Result<((), String)> {
-    let up = net.hosts.iter().enumerate().filter(|(at, _)| !down.contains(at));
-    let mut count = BTreeMap::new();
-    for (at, host) in up {
-        let want = net.expected_macs(at, down);
-        net.lab.wait("remote MACs", PATIENCE, || {
-            let have = host.node.remote_macs(&host.node.vxlan(VNI)?)?;
-            if have == want {
-                Ok(())
-            } else {
-                Err(Error::new(format!("{} has {have:?}, not {want:?}", host.node.name())))
+pub(super) fn wait_macs(net: &Net, down: &[usize]) -> Result<((), String)> {
+    wait_rows(net, down, "remote MACs", |vni| vni.macs.len(), |a, b| a.macs == b.macs)
+        .map(|count| ((), count))
+}
+
+/// Waits until every host but those that are down has what it must have of each VNI; how much that is.
+fn wait_rows(
+    net: &Net,
+    down: &[usize],
+    what: &str,
+    count: impl Fn(&Forwarding) -> usize,
+    same: impl Fn(&Forwarding, &Forwarding) -> bool,
+) -> Result<String> {
+    let none = Forwarding::default();
+    let mut says = Vec::new();
+    for (at, host) in net.hosts.iter().enumerate().filter(|(at, _)| !down.contains(at)) {
+        let want = net.expected(at, down);
+        net.lab.wait(what, PATIENCE, || {
+            let have = net.found(at)?;
+            for vni in want.keys().chain(have.keys()) {
+                let (want, have) = (want.get(vni).unwrap_or(&none), have.get(vni).unwrap_or(&none));
+                if !same(want, have) {
+                    let name = host.node.name();
+                    return Err(Error::new(format!("{name}: VNI {vni} has {have:?}, not {want:?}")));
+                }
             }
+            Ok(())
         })?;
-        count.insert(host.node.name().to_owned(), want.len());
+        says.push(format!("{} {}", host.node.name(), want.values().map(&count).sum::<usize>()));
     }
-    let says: Vec<_> = count.into_iter().take(8).map(|(name, n)| format!("{name} {n}")).collect();
-    Ok(((), says.join(", ")))
+    says.truncate(8);
+    Ok(says.join(", "))
 }

@@ -4,9 +4,11 @@
 use serde_json::Value;
 
 use super::demo::{PATIENCE, Show, pings};
+use super::matrix::Round;
 use super::node::Node;
 use super::ovs::BRIDGE;
-use super::topology::{Endpoint, Host, Kind, Net};
+use super::shape::Kind;
+use super::topology::{Endpoint, Host, Net};
 use super::{Error, Result};
 
 /// Ports and client files for all endpoints, and evpnd's word that they are up.
@@ -79,9 +81,9 @@ pub(super) fn work(show: &Show, net: &Net) -> Result<()> {
 /// Pings inside the hosts, where there are two of a kind, and across.
 fn rounds(show: &Show, net: &Net) -> Result<()> {
     if net.hosts[0].endpoints.len() > 1 {
-        pings(show, net, "pings inside the hosts", true)?;
+        pings(show, net, "pings inside the hosts", Round::Inside)?;
     }
-    pings(show, net, "pings across the hosts", false)
+    pings(show, net, "pings across the hosts", Round::Across)
 }
 
 /// The flows by which the first endpoint of each kind is known on its way in and out.
@@ -94,8 +96,13 @@ fn extract(show: &Show, host: &Host) -> Result<()> {
     let kinds =
         [|k: Kind| k == Kind::Flat, |k: Kind| matches!(k, Kind::Vlan(_)), |k: Kind| k == Kind::Routed];
     for kind in kinds {
-        let Some(endpoint) = host.endpoints.iter().find(|e| kind(e.kind)) else { continue };
-        Show::detail(&format!("{} ({}, ofport {})", endpoint.node.name(), what(endpoint), endpoint.ofport));
+        let Some(endpoint) = host.endpoints.iter().find(|e| kind(e.seat.kind)) else { continue };
+        Show::detail(&format!(
+            "{} ({}, ofport {})",
+            endpoint.node.name(),
+            what(endpoint),
+            endpoint.seat.ofport
+        ));
         let of_it = flows.iter().filter(|flow| concerns(flow, endpoint));
         for flow in of_it {
             // The cookie is ours on all of them.
@@ -107,7 +114,7 @@ fn extract(show: &Show, host: &Host) -> Result<()> {
 }
 
 fn what(endpoint: &Endpoint) -> String {
-    match endpoint.kind {
+    match endpoint.seat.kind {
         Kind::Flat => "flat".to_owned(),
         Kind::Vlan(tag) => format!("VLAN {tag}"),
         Kind::Routed => "routed".to_owned(),
@@ -117,8 +124,8 @@ fn what(endpoint: &Endpoint) -> String {
 /// Whether a flow takes packets from an endpoint, or knows it as a destination.
 fn concerns(flow: &str, endpoint: &Endpoint) -> bool {
     let fields = fields(flow);
-    let port = format!("in_port={}", endpoint.ofport);
-    let tag = match endpoint.kind {
+    let port = format!("in_port={}", endpoint.seat.ofport);
+    let tag = match endpoint.seat.kind {
         Kind::Vlan(tag) => fields.contains(&format!("dl_vlan={tag}").as_str()),
         Kind::Flat | Kind::Routed => true,
     };
@@ -127,17 +134,17 @@ fn concerns(flow: &str, endpoint: &Endpoint) -> bool {
 
 /// Whether a flow hands packets to an endpoint's port (docs/ovs-pipeline.md: register 6 is the client they are for).
 fn delivers(flow: &str, endpoint: &Endpoint) -> bool {
-    let tag = if let Kind::Vlan(tag) = endpoint.kind { tag } else { 0 };
-    let client = format!("reg6=0x{:x}", u32::from(endpoint.ofport) << 16 | u32::from(tag));
+    let tag = if let Kind::Vlan(tag) = endpoint.seat.kind { tag } else { 0 };
+    let client = format!("reg6=0x{:x}", u32::from(endpoint.seat.ofport) << 16 | u32::from(tag));
     let fields = fields(flow);
     fields.contains(&client.as_str()) && !fields.iter().any(|field| field.starts_with("reg5="))
 }
 
 /// Whether a flow says where an endpoint is.
 fn is_towards(flow: &str, endpoint: &Endpoint) -> bool {
-    let field = match endpoint.kind {
-        Kind::Routed => format!("nw_dst={}", endpoint.address),
-        Kind::Flat | Kind::Vlan(_) => format!("dl_dst={}", endpoint.mac),
+    let field = match endpoint.seat.kind {
+        Kind::Routed => format!("nw_dst={}", endpoint.seat.address),
+        Kind::Flat | Kind::Vlan(_) => format!("dl_dst={}", endpoint.seat.mac),
     };
     fields(flow).contains(&field.as_str())
 }
@@ -178,7 +185,7 @@ fn agent_killed(show: &Show, net: &Net, host: &Host) -> Result<()> {
     let pair = host.endpoints.first().zip(host.endpoints.get(1));
     if let Some((from, to)) = pair {
         let count = PINGS.to_string();
-        from.node.spawn("stream", &["ping", "-n", "-q", "-i", "0.01", "-c", &count, &to.address])?;
+        from.node.spawn("stream", &["ping", "-n", "-q", "-i", "0.01", "-c", &count, &to.seat.address])?;
     }
     show.step(&format!("kill -9 of {name}'s evpnd"), || host.node.kill9().map(|()| ((), String::new())))?;
     if let Some((from, _)) = pair {

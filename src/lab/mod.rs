@@ -4,18 +4,22 @@
 //! - `world`: namespaces of our own, with or without root, that vanish with their holder
 //! - [`Lab`], [`Node`]: switches, hosts and endpoints in such a world, the daemons in them, what they show
 //! - [`Ovs`]: the same with Open vSwitch in it
-//! - `topology`, `demo`, `demo_ovs`: the networks of `evpnd lab run`, and what they show; `state`: the one that stays
+//! - `shape`, `topology`, `matrix`: who is where in the networks of `evpnd lab`, and who reaches whom
+//! - `demo`, `demo_overlays`, `demo_ovs`: what `evpnd lab run` shows; `state`: the lab that stays
 //! - `pictures`: what the controller's RIB looks like
 //! - [`main`]: the commands
 
 mod args;
 mod capture;
 mod demo;
+mod demo_overlays;
 mod demo_ovs;
+mod matrix;
 mod net;
 mod node;
 mod ovs;
 mod pictures;
+mod shape;
 mod state;
 mod topology;
 mod world;
@@ -23,7 +27,7 @@ mod world;
 use std::fmt;
 use std::time::Duration;
 
-pub use args::{Backend, LabArgs, LabCommand, Size};
+pub use args::{Backend, LabArgs, LabCommand, Layout, Size};
 pub use capture::Capture;
 pub use net::{Lab, Switch};
 pub use node::{CONFIG, FLOOD, FdbRow, Node};
@@ -96,8 +100,8 @@ pub fn until<T>(limit: Duration, mut check: impl FnMut() -> Result<T>) -> Result
 /// Runs an `evpnd lab` command.
 pub fn main(args: &LabArgs) -> Result<()> {
     match &args.command {
-        LabCommand::Run(size) => demo::run(*size),
-        LabCommand::Up(size) => state::up(*size),
+        LabCommand::Run(size) => demo::run((*size).into()),
+        LabCommand::Up(size) => state::up((*size).into()),
         LabCommand::Test => state::test(),
         LabCommand::Graph { dir } => state::graph(dir.as_deref()),
         LabCommand::Exec { node, command } => state::exec(node, command),

@@ -4,16 +4,24 @@ use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use super::node::Node;
+use super::topology::Net;
 use super::{Error, Result, state};
 use crate::graph::View;
 
 /// Draws all views into a directory that is made where it is missing; in words, what is there now.
-pub(super) fn draw(controller: &Node, dir: &Path) -> Result<String> {
+pub(super) fn draw(net: &Net, dir: &Path) -> Result<String> {
     fs::create_dir_all(dir).map_err(|e| Error::new(format!("{}: {e}", dir.display())))?;
+    // Which VLANs a host has is told by no route, but by the host.
+    let mut vnis = Vec::new();
+    for host in &net.hosts {
+        let file = format!("/run/{}.json", host.node.name());
+        net.controller.write(&file, &host.node.evpnd_run(&["show", "vnis", "--json"])?)?;
+        vnis.push(file);
+    }
+    let vnis: Vec<&str> = vnis.iter().map(String::as_str).collect();
     let mut names = Vec::new();
     for view in View::ALL {
-        let picture = controller.evpnd_run(&["graph", view.name()])?;
+        let picture = net.controller.evpnd_run(&[&["graph", view.name(), "--vnis"][..], &vnis].concat())?;
         let name = format!("{}.svg", view.name());
         let file = dir.join(&name);
         fs::write(&file, picture).map_err(|e| Error::new(format!("{}: {e}", file.display())))?;

@@ -12,12 +12,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::args::{Backend, Size};
+use super::args::Backend;
 use super::demo::{Show, pings, say, stand_up};
+use super::matrix::Round;
 use super::net::Lab;
+use super::shape::Shape;
 use super::topology::Net;
 use super::world::{World, search_path};
-use super::{Error, Result, pictures, until};
+use super::{Error, Result, demo_overlays, pictures, until};
 
 /// Where a standing lab is found.
 #[derive(Debug, Serialize, Deserialize)]
@@ -26,10 +28,8 @@ struct State {
     /// When the holder began, in the kernel's ticks: a pid alone may have gone to another process.
     began: u64,
     user: bool,
-    hosts: u8,
-    endpoints: u8,
-    #[serde(default)]
-    backend: Backend,
+    #[serde(flatten)]
+    shape: Shape,
     /// Names and pids (inside the world) of the nodes.
     nodes: Vec<(String, u32)>,
 }
@@ -37,6 +37,10 @@ struct State {
 impl State {
     fn alive(&self) -> bool {
         began(self.holder) == Some(self.began)
+    }
+
+    fn net(&self) -> Result<Net> {
+        Net::adopt(self.lab()?, self.shape)
     }
 
     fn lab(&self) -> Result<Lab> {
@@ -49,7 +53,7 @@ impl State {
 }
 
 /// `evpnd lab up`
-pub(super) fn up(size: Size) -> Result<()> {
+pub(super) fn up(shape: Shape) -> Result<()> {
     let file = file()?;
     if let Some(state) = load(&file)? {
         if state.alive() {
@@ -61,15 +65,14 @@ pub(super) fn up(size: Size) -> Result<()> {
     let world = World::new()?;
     let holder = world.holder();
     let user = world.user();
-    let net = stand_up(&show, Lab::made_of(world, &own_path()?), size)?;
+    let net = stand_up(&show, Lab::made_of(world, &own_path()?), shape)?;
     let nodes = net.lab.nodes().iter().map(|node| (node.name().to_owned(), node.pid())).collect();
     let began = began(holder).ok_or_else(|| Error::new("the lab has ended"))?;
-    let Size { hosts, endpoints, backend } = size;
-    let state = State { holder, began, user, hosts, endpoints, backend, nodes };
+    let state = State { holder, began, user, shape, nodes };
     save(&file, &state)?;
     net.lab.world().stay()?;
     say("\nThe lab stands. Try:");
-    let look = match backend {
+    let look = match shape.backend {
         Backend::Kernel => "evpnd lab exec h1 -- bridge fdb",
         Backend::Ovs => "evpnd lab exec h1 -- ovs-ofctl -O OpenFlow13 dump-flows br-evpn",
     };
@@ -89,19 +92,20 @@ pub(super) fn up(size: Size) -> Result<()> {
 
 /// `evpnd lab test`
 pub(super) fn test() -> Result<()> {
-    let state = standing()?;
-    let State { hosts, endpoints, backend, .. } = state;
-    let net = Net::adopt(state.lab()?, Size { hosts, endpoints, backend })?;
+    let net = standing()?.net()?;
     let show = Show::new();
-    let inside = pings(&show, &net, "pings inside the hosts", true);
-    pings(&show, &net, "pings across the hosts", false).and(inside)
+    if net.shape.overlays > 1 {
+        return demo_overlays::pings(&show, &net, true);
+    }
+    let inside = pings(&show, &net, "pings inside the hosts", Round::Inside);
+    pings(&show, &net, "pings across the hosts", Round::Across).and(inside)
 }
 
 /// `evpnd lab graph [DIR]`
 pub(super) fn graph(dir: Option<&Path>) -> Result<()> {
-    let controller = standing()?.lab()?.node("controller")?;
+    let net = standing()?.net()?;
     let dir = dir.map_or_else(pictures::own_dir, |dir| Ok(dir.to_owned()))?;
-    say(pictures::draw(&controller, &dir)?);
+    say(pictures::draw(&net, &dir)?);
     Ok(())
 }
 

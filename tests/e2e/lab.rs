@@ -95,6 +95,23 @@ const STEPS: [&str; 13] = [
     "nothing is left behind",
 ];
 
+/// The same with four overlays.
+const OVERLAY_STEPS: [&str; 13] = [
+    "22 in a",
+    "flood rows in the FDBs",
+    "22001  h1    e11 10.100.1.101, e14 10.100.1.102",
+    "22002  h1    e12 10.100.1.101, e15 10.100.1.102",
+    "68 of 68 pings answered, 28 of them at addresses that another overlay has, too",
+    "none of 166 pings answered",
+    "22001 e11      ok  ok  ok     =   -   -   -   -     -",
+    "MACs in the FDBs",
+    "bridge fdb on h1",
+    "kill -9 of h3's evpnd",
+    "68 of 68 pings answered",
+    "none of 166 pings answered",
+    "nothing is left behind",
+];
+
 /// The same with Open vSwitch.
 const OVS_STEPS: [&str; 17] = [
     "namespaces and links",
@@ -117,7 +134,8 @@ const OVS_STEPS: [&str; 17] = [
 ];
 
 fn whole_run(ordinary: bool, args: &[&str], steps: &[&str]) -> Result<()> {
-    let place = Place::new(&format!("{}-{}", if ordinary { "user" } else { "own" }, steps.len()))?;
+    let name = format!("{}{}", if ordinary { "user" } else { "own" }, args.concat());
+    let place = Place::new(&name)?;
     let (code, said) = run(&mut place.lab(ordinary, &[&["run"], args].concat()))?;
     ensure(code == Some(0), || format!("exit {code:?}:\n{said}"))?;
     let mut rest = said.as_str();
@@ -157,6 +175,23 @@ fn as_an_ordinary_user() -> Result<()> {
 #[test]
 fn as_whoever_runs_the_tests() -> Result<()> {
     whole_run(false, &[], &STEPS)
+}
+
+#[test]
+fn with_four_overlays() -> Result<()> {
+    whole_run(false, &["--overlays", "4"], &OVERLAY_STEPS)
+}
+
+#[test]
+fn what_is_for_the_kernel_backend_is_refused_with_the_other() -> Result<()> {
+    let place = Place::new("usage")?;
+    for args in [["--overlays", "2"], ["--layout", "single-device"]] {
+        let (code, said) = run(&mut place.lab(false, &[&["run", "--backend", "ovs"][..], &args].concat()))?;
+        ensure(code == Some(2) && said.contains("are for --backend kernel"), || {
+            format!("exit {code:?}:\n{said}")
+        })?;
+    }
+    Ok(())
 }
 
 #[test]
