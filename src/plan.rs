@@ -120,6 +120,12 @@ pub fn plan(config: &Config) -> Result<Plan> {
         steps.extend(lines.iter().map(|line| step(line)));
         steps.extend(perhaps);
     }
+    steps.extend(core.missing().filter_map(|vni| core.lack(vni)).map(|what| Step {
+        action: Action::Cannot,
+        kind: Kind::Device,
+        what,
+        route: None,
+    }));
     steps.extend(routes(&core));
     Ok(Plan { backend: backend(&config.dataplane), steps, clients })
 }
@@ -149,7 +155,8 @@ fn look(
             .collect();
         // What a device would say once it is there.
         let vnis = core.vni_views(true).into_iter().filter(|v| v.ready == Some(false));
-        news.extend(vnis.filter_map(|v| Some(Local::VniReady(Vni::new(v.vni)?, true))));
+        let vnis = vnis.filter_map(|v| Vni::new(v.vni)).filter(|vni| core.lack(*vni).is_none());
+        news.extend(vnis.map(|vni| Local::VniReady(vni, true)));
         news.retain(|local| !matches!(local, Local::VniReady(_, false)) && !told.contains(local));
         if news.is_empty() {
             steps.extend(told.iter().filter_map(down));

@@ -56,6 +56,11 @@ struct Daemon {
 
 impl Daemon {
     fn start(name: &str) -> Self {
+        Self::with(name, answer)
+    }
+
+    /// One with a core that answers so.
+    fn with(name: &str, answer: fn(Request) -> Reply) -> Self {
         let socket = TempPath::new(name);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.unwrap();
@@ -211,6 +216,26 @@ fn clients() -> Vec<ClientView> {
     ]
 }
 
+fn vni() -> VniView {
+    VniView {
+        vni: 22001,
+        kind: "l2".into(),
+        flood: vec!["10.0.0.102".parse().unwrap(), "10.0.0.103".parse().unwrap()],
+        local_macs: 1,
+        remote_macs: 1,
+        import_rt: vec!["65000:22001".into(), "*:7".into()],
+        export_rt: vec!["65000:22001".into()],
+        rd: "10.0.0.101:22001".into(),
+        interfaces: vec!["tap1".into()],
+        ready: Some(true),
+        prefixes_local: None,
+        prefixes_remote: None,
+        router_mac: None,
+        vlan: None,
+        vtep: None,
+    }
+}
+
 fn answer(request: Request) -> Reply {
     match request {
         Request::ClearMac(ClearMac { vni, mac }) => Reply::Done(format!("cleared {mac} in {vni}")),
@@ -260,23 +285,7 @@ fn answer(request: Request) -> Reply {
             ],
             next: None,
         }),
-        Request::ShowVnis => Reply::Vnis(vec![VniView {
-            vni: 22001,
-            kind: "l2".into(),
-            flood: vec!["10.0.0.102".parse().unwrap(), "10.0.0.103".parse().unwrap()],
-            local_macs: 1,
-            remote_macs: 1,
-            import_rt: vec!["65000:22001".into(), "*:7".into()],
-            export_rt: vec!["65000:22001".into()],
-            rd: "10.0.0.101:22001".into(),
-            interfaces: vec!["tap1".into()],
-            ready: Some(true),
-            prefixes_local: None,
-            prefixes_remote: None,
-            router_mac: None,
-            vlan: None,
-            vtep: None,
-        }]),
+        Request::ShowVnis => Reply::Vnis(vec![vni()]),
         Request::ShowClients(query) => {
             let rows = clients();
             let at = query.after.map_or(0, |after| rows.iter().position(|c| c.name == after).unwrap() + 1);
@@ -294,6 +303,8 @@ fn answer(request: Request) -> Reply {
             last_resync_seconds: Some(61),
             pending: 0,
             failed: 1,
+            layout: Some("device-per-vni".into()),
+            discover: false,
         }),
         Request::ShowSummary => Reply::Summary(SummaryView {
             version: "0.1.0".into(),
@@ -305,7 +316,8 @@ fn answer(request: Request) -> Reply {
             neighbors_established: 1,
             routes: 5,
             paths: 10,
-            vnis: 1,
+            vnis: 3,
+            vnis_not_ready: 1,
             local_macs: 1,
             remote_macs: 1,
             clients: Some(ClientsSummary {
@@ -317,6 +329,8 @@ fn answer(request: Request) -> Reply {
                 problem: None,
             }),
             backend: "kernel".into(),
+            layout: Some("single-device".into()),
+            discover: true,
             in_sync: true,
         }),
         Request::Explain(query) => Reply::Explain(ExplainView {
@@ -409,6 +423,37 @@ fn routes_come_in_pages_and_look_whole() {
     assert_eq!(*daemon.asked.lock().unwrap(), [Request::ShowRoutes(expected)]);
 }
 
+/// A VNI of a layout with VLANs, and one that is configured and that nobody has set up.
+fn vnis_with_vlans(_: Request) -> Reply {
+    let found = VniView { vlan: Some(12), interfaces: vec![], ..vni() };
+    let missing = VniView {
+        vni: 7,
+        flood: vec![],
+        local_macs: 0,
+        remote_macs: 0,
+        rd: "10.0.0.101:7".into(),
+        ready: Some(false),
+        vlan: None,
+        ..found.clone()
+    };
+    Reply::Vnis(vec![missing, found])
+}
+
+#[test]
+fn vlans_are_a_column_where_there_are_any() {
+    let daemon = Daemon::with("vlans", vnis_with_vlans);
+    assert_eq!(
+        daemon.show(&["show", "vnis"]),
+        "  VNI  KIND  VLAN  RD                IMPORT           EXPORT       LOCAL  REMOTE  READY  INTERFACES  FLOOD
+    7  l2       -  10.0.0.101:7      65000:22001,*:7  65000:22001      0       0  no     -           -
+22001  l2      12  10.0.0.101:22001  65000:22001,*:7  65000:22001      1       1  yes    -           10.0.0.102,10.0.0.103
+"
+    );
+    let json = daemon.show(&["show", "vnis", "--json"]);
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
+    assert_eq!((&rows[0]["vlan"], &rows[1]["vlan"]), (&serde_json::Value::Null, &12.into()));
+}
+
 #[test]
 fn the_other_tables() {
     let daemon = Daemon::start("tables");
@@ -446,10 +491,10 @@ evpnd      0.1.0, up 59s
 router     10.0.0.101, AS 65001, VTEP 10.0.0.101
 neighbors  1 of 2 established
 routes     5, 10 paths
-VNIs       1
+VNIs       3, 1 of them not ready
 MACs       1 local, 1 remote
 clients    5 files, 1 up, 1 waiting, 2 broken, 1 in conflict
-dataplane  kernel, in sync
+dataplane  kernel (single-device, discover), in sync
 "
     );
     assert_eq!(

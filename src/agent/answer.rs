@@ -83,6 +83,8 @@ impl Agent {
                 last_resync_seconds: None,
                 pending: 0,
                 failed: 0,
+                layout: None,
+                discover: false,
             };
         };
         DataplaneView {
@@ -95,13 +97,15 @@ impl Agent {
             last_resync_seconds: status.last_resync.map(|at| now.since(at).as_secs()),
             pending: status.desired.saturating_sub(status.installed) as u64,
             failed: status.failing as u64,
+            layout: self.config.dataplane.layout().map(str::to_owned),
+            discover: self.config.dataplane.discovers(),
         }
     }
 
     fn summary(&self, now: Time) -> SummaryView {
         let neighbours = self.core.neighbour_views(now);
         let rib = self.core.rib_counters();
-        let vnis = self.core.vni_views(true);
+        let vnis = self.core.vni_views(self.plane.status().is_some());
         let dataplane = self.dataplane_view(now);
         SummaryView {
             version: crate::VERSION.to_owned(),
@@ -114,10 +118,13 @@ impl Agent {
             routes: rib.destinations as u64,
             paths: rib.paths as u64,
             vnis: vnis.len() as u64,
+            vnis_not_ready: vnis.iter().filter(|v| v.ready == Some(false)).count() as u64,
             local_macs: vnis.iter().map(|v| v.local_macs).sum(),
             remote_macs: vnis.iter().map(|v| v.remote_macs).sum(),
             clients: self.clients_summary(),
             backend: dataplane.backend,
+            layout: dataplane.layout,
+            discover: dataplane.discover,
             in_sync: dataplane.in_sync,
         }
     }

@@ -82,7 +82,7 @@ pub(super) fn show(what: &Show, json: bool, client: &mut Client, out: &mut dyn W
 pub(super) fn once(request: &Request, json: bool, client: &mut Client, out: &mut dyn Write) -> Result<()> {
     match client.call(request)? {
         Reply::Neighbors(rows) => whole(&rows, json, NEIGHBORS, neighbor, out),
-        Reply::Vnis(rows) => whole(&rows, json, VNIS, vni, out),
+        Reply::Vnis(rows) => vnis(&rows, json, out),
         Reply::Dataplane(view) if json => object(&view, out),
         Reply::Dataplane(view) => Ok(dataplane(&view, out)?),
         Reply::Summary(view) if json => object(&view, out),
@@ -105,7 +105,7 @@ fn whole<T: Serialize>(
     rows: &[T],
     json: bool,
     columns: &[(&'static str, Align)],
-    row: fn(&T) -> Row,
+    row: impl Fn(&T) -> Row,
     out: &mut dyn Write,
 ) -> Result<()> {
     if json {
@@ -352,6 +352,23 @@ const VNIS: &[(&str, Align)] = &[
     ("FLOOD", Left),
 ];
 
+/// Where the VLAN stands, in layouts that have them.
+const VLAN_AT: usize = 2;
+
+fn vnis(rows: &[VniView], json: bool, out: &mut dyn Write) -> Result<()> {
+    if rows.iter().all(|v| v.vlan.is_none()) {
+        return whole(rows, json, VNIS, vni, out);
+    }
+    let mut columns = VNIS.to_vec();
+    columns.insert(VLAN_AT, ("VLAN", Right));
+    let row = |v: &VniView| {
+        let mut row = vni(v);
+        row.insert(VLAN_AT, or_dash(v.vlan));
+        row
+    };
+    whole(rows, json, &columns, row, out)
+}
+
 fn vni(v: &VniView) -> Row {
     vec![
         v.vni.to_string(),
@@ -437,7 +454,7 @@ fn dataplane(d: &DataplaneView, out: &mut dyn Write) -> io::Result<()> {
     let resync = d.last_resync_seconds.map(|s| format!("{} ago", span(s)));
     pairs(
         &[
-            ("backend", d.backend.clone()),
+            ("backend", backend(&d.backend, d.layout.as_deref(), d.discover)),
             ("in sync", yes_no(d.in_sync).to_owned()),
             ("desired", d.desired.to_string()),
             ("installed", d.installed.to_string()),
@@ -451,6 +468,13 @@ fn dataplane(d: &DataplaneView, out: &mut dyn Write) -> io::Result<()> {
     )
 }
 
+/// `ovs`, `kernel`, `kernel (single-device, discover)`.
+fn backend(name: &str, layout: Option<&str>, discover: bool) -> String {
+    let layout = layout.filter(|layout| *layout != "device-per-vni");
+    let words: Vec<_> = layout.into_iter().chain(discover.then_some("discover")).collect();
+    if words.is_empty() { name.to_owned() } else { format!("{name} ({})", words.join(", ")) }
+}
+
 fn clients(c: &ClientsSummary) -> String {
     let numbers = [(c.up, "up"), (c.waiting, "waiting"), (c.broken, "broken"), (c.conflict, "in conflict")];
     let mut parts = vec![format!("{} {}", c.files, if c.files == 1 { "file" } else { "files" })];
@@ -460,16 +484,21 @@ fn clients(c: &ClientsSummary) -> String {
 }
 
 fn summary(s: &SummaryView, out: &mut dyn Write) -> io::Result<()> {
+    let backend = backend(&s.backend, s.layout.as_deref(), s.discover);
+    let vnis = match s.vnis_not_ready {
+        0 => s.vnis.to_string(),
+        n => format!("{}, {n} of them not ready", s.vnis),
+    };
     pairs(
         &[
             ("evpnd", format!("{}, up {}", s.version, span(s.uptime_seconds))),
             ("router", format!("{}, AS {}, VTEP {}", s.router_id, s.asn, or_dash(s.vtep))),
             ("neighbors", format!("{} of {} established", s.neighbors_established, s.neighbors)),
             ("routes", format!("{}, {} paths", s.routes, s.paths)),
-            ("VNIs", s.vnis.to_string()),
+            ("VNIs", vnis),
             ("MACs", format!("{} local, {} remote", s.local_macs, s.remote_macs)),
             ("clients", s.clients.as_ref().map_or_else(|| "-".to_owned(), clients)),
-            ("dataplane", format!("{}, {}", s.backend, if s.in_sync { "in sync" } else { "not in sync" })),
+            ("dataplane", format!("{backend}, {}", if s.in_sync { "in sync" } else { "not in sync" })),
         ],
         out,
     )

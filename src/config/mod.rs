@@ -256,6 +256,15 @@ impl Dataplane {
         }
     }
 
+    /// Which devices carry the VNIs, in the word of the configuration; `None`: that is no question.
+    pub const fn layout(&self) -> Option<&'static str> {
+        match self {
+            Self::Kernel(Kernel { layout: Layout::DevicePerVni, .. }) => Some("device-per-vni"),
+            Self::Kernel(Kernel { layout: Layout::SingleDevice, .. }) => Some("single-device"),
+            Self::None { .. } | Self::Ovs(_) => None,
+        }
+    }
+
     /// The VNIs are those that others set up.
     pub const fn discovers(&self) -> bool {
         matches!(self, Self::Kernel(kernel) if kernel.discover)

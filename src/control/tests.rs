@@ -180,6 +180,8 @@ fn views_as_scripts_see_them() {
         last_resync_seconds: None,
         pending: 0,
         failed: 0,
+        layout: Some("device-per-vni".into()),
+        discover: false,
     };
     fn json(view: impl serde::Serialize) -> String {
         serde_json::to_string(&view).unwrap()
@@ -202,7 +204,7 @@ fn views_as_scripts_see_them() {
     );
     assert_eq!(
         json(dataplane),
-        r#"{"backend":"kernel","in_sync":true,"desired":5,"installed":5,"repairs":0,"last_error":null,"last_resync_seconds":null,"pending":0,"failed":0}"#
+        r#"{"backend":"kernel","in_sync":true,"desired":5,"installed":5,"repairs":0,"last_error":null,"last_resync_seconds":null,"pending":0,"failed":0,"layout":"device-per-vni","discover":false}"#
     );
     for state in [
         SessionState::Idle,

@@ -304,6 +304,12 @@ pub struct DataplaneView {
     pub pending: u64,
     /// Rows that could not be written and are tried again.
     pub failed: u64,
+    /// `device-per-vni` or `single-device`; null but with the kernel.
+    #[serde(default)]
+    pub layout: Option<String>,
+    /// The VNIs are those that others set up.
+    #[serde(default)]
+    pub discover: bool,
 }
 
 /// `show summary`.
@@ -329,6 +335,9 @@ pub struct SummaryView {
     pub paths: u64,
     /// VNIs.
     pub vnis: u64,
+    /// VNIs whose devices are not there, or that are configured and were not found.
+    #[serde(default)]
+    pub vnis_not_ready: u64,
     /// Local MACs.
     pub local_macs: u64,
     /// Remote MACs.
@@ -337,6 +346,12 @@ pub struct SummaryView {
     pub clients: Option<ClientsSummary>,
     /// `kernel` or `none`.
     pub backend: String,
+    /// `device-per-vni` or `single-device`; null but with the kernel.
+    #[serde(default)]
+    pub layout: Option<String>,
+    /// The VNIs are those that others set up.
+    #[serde(default)]
+    pub discover: bool,
     /// The dataplane is as it should be.
     pub in_sync: bool,
 }

@@ -64,7 +64,8 @@ impl Core {
             Target::Prefix(_) => Vec::new(),
         };
         if let Some(vni) = query.vni.filter(|vni| !self.evpn.has(*vni)) {
-            told.step("imported", Some(vni), Some(false), format!("VNI {vni} is not configured here"));
+            let why = self.lack(vni).unwrap_or_else(|| format!("VNI {vni} is not configured here"));
+            told.step("imported", Some(vni), Some(false), why);
         }
         for (vni, mac) in macs.into_iter().filter(|m| vni_fits(m.0)) {
             self.tell_mac(vni, mac, &mut told);
@@ -157,7 +158,8 @@ impl Core {
                 MacSource::Local => {
                     let port = view.interface.as_deref().unwrap_or("a local port");
                     let announced = if story.announced { "announced" } else { "not announced" };
-                    (true, format!("{mac} in VNI {vni} is local, on {port}, {announced}"))
+                    let vlan = story.vlan.map(|vlan| format!(" in VLAN {vlan}")).unwrap_or_default();
+                    (true, format!("{mac} in VNI {vni} is local, on {port}{vlan}, {announced}"))
                 }
                 MacSource::Remote => {
                     told.wanted.push(Key::Mac(vni, mac));

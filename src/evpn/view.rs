@@ -83,6 +83,8 @@ pub struct MacStory {
     pub vni: Vni,
     /// The MAC.
     pub mac: MacAddr,
+    /// The VLAN that stands for the VNI on this host, if one does.
+    pub vlan: Option<u16>,
     /// Where it was decided to be; `None`: nowhere.
     pub decided: Option<MacView>,
     /// Our routes for it are out.
@@ -317,6 +319,7 @@ impl MacVrf {
         MacStory {
             vni: self.vni(),
             mac,
+            vlan: self.vlan,
             decided: self.mac_view(endpoints, mac),
             announced: self.claims.get(&mac).is_some_and(|c| c.announced),
             recent_moves: self.moves.get(&mac).map_or(0, |m| m.count),
