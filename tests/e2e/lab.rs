@@ -250,7 +250,7 @@ fn interrupted(signal: &str, until: &str) -> Result<()> {
     let (mut child, family) = started(&place, until)?;
     ensure(family.len() > 10, || format!("{family:?}"))?;
     // To the whole process group, as a terminal does it.
-    let kill = format!("kill -{signal} -- -{}", child.id());
+    let kill = format!("kill -{signal} -{}", child.id());
     let (code, said) = run(Command::new("sh").args(["-c", &kill]))?;
     ensure(code == Some(0), || said)?;
     let status = child.wait().map_err(|e| Error::new(e.to_string()))?;
