@@ -108,7 +108,8 @@ impl<B: Backend> Reconciler<B> {
         keys.retain(|key| self.allowed(key, now, &mut errors));
         let mut ops = Vec::with_capacity(keys.len());
         plan::plan(self.intent.rows(), &self.installed, &keys, &mut ops);
-        for key in std::mem::take(&mut self.rewrite) {
+        let start = self.rewrite.len().saturating_sub(BATCH);
+        for key in self.rewrite.split_off(start) {
             let row = self.installed.get(&key);
             if row == self.intent.rows().get(&key) {
                 ops.extend(row.map(Op::Put));

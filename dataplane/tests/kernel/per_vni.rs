@@ -1,7 +1,8 @@
 //! What only the layout device-per-vni has: devices of others that could carry a VNI, each looked at by itself.
 
-use dataplane::intent::Change;
+use dataplane::intent::{Change, Local};
 use dataplane::kernel::KernelConfig;
+use dataplane::reconciler::Output;
 
 use crate::devices::{base, veth};
 use crate::harness::*;
@@ -67,5 +68,49 @@ fn devices_found_are_used_and_never_deleted() {
         let config = KernelConfig { manage_devices: false, ..config() };
         let host = Host::with(config, &[Change::PutVni(l2(7, &[]))]);
         assert!(host.r.status().last_error.unwrap().contains("no VXLAN device carries it"));
+    });
+}
+
+#[test]
+fn what_others_set_up_is_found_and_used_as_it_is() {
+    in_namespace("per_vni::what_others_set_up_is_found_and_used_as_it_is", || {
+        let make = |n: u32, more: &str| {
+            sh(&format!("ip link add br{n} type bridge && ip link set br{n} up"));
+            sh(&format!("ip link add vx{n} type vxlan id {n} dstport 4789 nolearning {more}"));
+            sh(&format!("ip link set vx{n} master br{n} up"));
+        };
+        make(100, "local 10.9.0.1");
+        // Of another VTEP, and in no bridge.
+        make(200, "local 10.9.0.99 port 4790 4791");
+        sh("ip link add vx300 type vxlan id 300 dstport 4789 local 10.9.0.1 nolearning");
+        let discover = KernelConfig { manage_devices: false, discover: true, ..config() };
+        let mut host = Host::with(discover, &[Change::Settled]);
+        host.hears(&Local::Found(vni(100), true));
+        let all = host.outputs.iter().filter(|o| matches!(o, Output::Local(Local::Found(..)))).count();
+        assert_eq!(all, 1, "{:?}", host.outputs);
+
+        veth("veth1");
+        sh("ip link set veth1 up master br100 && ip link set br100 down");
+        let before = sh("ip -d link show vx100; ip -d link show br100");
+        let put = Change::PutVni(l2(100, &[]));
+        host.change(&[put, put_flood(100, "10.9.0.2"), put_mac(100, "02:00:00:00:00:01", "10.9.0.2")]);
+        host.assert_in_sync();
+        assert!(sh("bridge fdb show dev vx100").contains("02:00:00:00:00:01 dst 10.9.0.2 self extern_learn"));
+        let now = sh("ip -d link show vx100; ip -d link show br100");
+        assert_eq!(now, before.replace("learning on", "learning off"), "nothing else is set");
+        sh("ip link set br100 up && bridge fdb add 02:00:00:00:00:a1 dev veth1 master dynamic");
+        let (mac, interface) = (mac("02:00:00:00:00:a1"), "veth1".to_owned());
+        host.hears(&Local::MacSeen { vni: vni(100), mac, interface, sticky: false });
+
+        // Others come, and this one goes.
+        sh("ip link set vx300 master br100");
+        host.hears(&Local::Found(vni(300), true));
+        sh("ip link set vx300 nomaster");
+        host.hears(&Local::Found(vni(300), false));
+        host.change(&[Change::DelVni(vni(100))]);
+        assert!(!sh("bridge fdb show dev vx100").contains("extern_learn"));
+        sh("ip link del vx100");
+        host.hears(&Local::Found(vni(100), false));
+        assert!(sh("ip link show veth1").contains("master br100"), "ports are theirs");
     });
 }
