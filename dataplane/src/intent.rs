@@ -230,6 +230,8 @@ pub enum Local {
     /// Somebody set a VNI up on devices that we are to take as they are, and it is to be taken up (true); or that is
     /// there no longer (false).
     Found(Vni, bool),
+    /// All that others have set up was told; once, behind the first of [`Self::Found`].
+    FoundAll,
     /// A client's port came or went; told for each client that was put, as soon as it is known. Told again when a
     /// remote MAC or prefix that took its place is gone ([`Change::DelMac`]).
     Client {

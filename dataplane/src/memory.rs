@@ -89,6 +89,11 @@ impl Memory {
         }
     }
 
+    /// The VNIs that others have set up.
+    pub fn found_vnis(&self) -> impl Iterator<Item = Vni> + '_ {
+        self.found.iter().copied()
+    }
+
     /// Somebody makes the table for the neighbours of a VNI, or takes it away with all that is in it.
     pub fn set_table(&mut self, vni: Vni, there: bool) {
         if if there { self.tableless.remove(&vni) } else { self.tableless.insert(vni) } {

@@ -21,9 +21,6 @@ pub(crate) fn dataplane(config: &config::Dataplane) -> Result<Option<Box<dyn Dat
                 "the kernel dataplane cannot start: layout = \"single-device\" cannot be run by this version yet"
             )
         }
-        config::Dataplane::Kernel(kernel) if kernel.discover => {
-            bail!("the kernel dataplane cannot start: discover = true cannot be run by this version yet")
-        }
         config::Dataplane::Kernel(kernel) => {
             let backend = Kernel::open(KernelConfig {
                 layout: kernel.layout,

@@ -192,6 +192,8 @@ pub struct Core {
     evpn: Evpn,
     log: EventLog,
     settling: Settling,
+    /// With discovery: those VNIs that stood were told.
+    found_all: bool,
     replay: Replay,
     /// When those VNIs are told of that are configured and were not found.
     missing_at: Option<Time>,
@@ -226,6 +228,7 @@ impl Core {
             evpn,
             log: EventLog::default(),
             settling: Settling::Until(now + SETTLE_AFTER),
+            found_all: false,
             replay: Replay::Idle,
             missing_at: None,
             seed,

@@ -91,6 +91,7 @@ impl Core {
                 let configured = self.evpn.found(vni, there, now);
                 self.configured(configured, now, out);
             }
+            Input::Local(Local::FoundAll) => self.found_all = true,
             Input::Local(local) => {
                 self.evpn.local(local, now);
                 self.drain_evpn(now, out);
@@ -392,6 +393,10 @@ impl Core {
             Settling::Done => return,
             Settling::Due => true,
             Settling::Until(_) => {
+                // What is found late would lose rows that are only about to be heard of again.
+                if self.config.discover.is_some() && !self.found_all {
+                    return;
+                }
                 let mut expected = self.neighbours.values().filter(|n| n.dynamic.is_none()).peekable();
                 expected.peek().is_some() && expected.all(|n| n.up.as_ref().is_some_and(|up| up.heard_all))
             }

@@ -376,7 +376,7 @@ impl Evpn {
             | Local::VniReady(vni, _)
             | Local::Vlan(vni, _) => vni,
             // What follows from it is told by `Self::found`.
-            Local::Found(..) => return,
+            Local::Found(..) | Local::FoundAll => return,
             Local::Client { name, state } => {
                 self.client_is(&name, state, now);
                 return;
@@ -393,7 +393,7 @@ impl Evpn {
             Local::NeighbourGone { ip, .. } => vrf.neighbour_gone(&mut cx, ip),
             Local::VniReady(_, ready) => vrf.device_is(&mut cx, ready),
             Local::Vlan(_, vlan) => vrf.vlan_is(&mut cx, vlan),
-            Local::Found(..) | Local::Client { .. } => {}
+            Local::Found(..) | Local::FoundAll | Local::Client { .. } => {}
         });
     }
 

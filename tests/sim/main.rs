@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod clients;
+mod found;
 mod model;
 mod net;
 mod random;

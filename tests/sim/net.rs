@@ -4,7 +4,7 @@
 //! with sockets is done here with byte pipes that have a delay and can be cut.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -133,6 +133,8 @@ impl<T> Queue<T> {
 /// A node: alive, or only what its dataplane kept.
 #[derive(Debug)]
 pub(crate) struct Node {
+    /// With discovery, its VNIs are those that others have set up; its core is told of those only that are not as one is
+    /// by default.
     pub(crate) config: CoreConfig,
     /// The clients it has files of.
     pub(crate) clients: Vec<ClientConfig>,
@@ -253,6 +255,28 @@ pub(crate) fn vrf(n: u32) -> MacVrfConfig {
     MacVrfConfig::new(vni(n))
 }
 
+impl Node {
+    /// What its core is told of its configuration.
+    fn told(&self) -> CoreConfig {
+        let mut config = self.config.clone();
+        if config.discover.is_some() {
+            config.mac_vrfs.retain(|v| *v != MacVrfConfig::new(v.vni));
+        }
+        config
+    }
+
+    /// With discovery, others see to it that its VNIs are there, and no others.
+    fn set_up_by_others(&mut self) {
+        let Some(plane) = self.plane.as_mut().filter(|_| self.config.discover.is_some()) else { return };
+        let wanted: BTreeSet<Vni> = self.config.mac_vrfs.iter().map(|v| v.vni).collect();
+        let memory = plane.backend_mut();
+        let stand: BTreeSet<Vni> = memory.found_vnis().collect();
+        for vni in wanted.symmetric_difference(&stand) {
+            memory.set_found(*vni, wanted.contains(vni));
+        }
+    }
+}
+
 impl Net {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
@@ -300,10 +324,11 @@ impl Net {
         let new = || if n % 2 == 1 { Memory::shared() } else { Memory::new() };
         let memory = node.plane.take().map_or_else(new, |plane| plane.shutdown(false).0);
         node.plane = Some(Reconciler::new(memory, ReconcilerConfig::default()));
+        node.set_up_by_others();
         node.attempts.clear();
         node.told = 0;
         // Everything about time is relative: a node that starts late finds its clock where the others' are.
-        let mut core = Core::new(node.config.clone(), seed, self.now, &mut out);
+        let mut core = Core::new(node.told(), seed, self.now, &mut out);
         node.routing.restart();
         core.set_clients(node.clients.clone(), self.now, &mut out);
         node.core = Some(core);
@@ -341,7 +366,9 @@ impl Net {
     pub(crate) fn reconfigure(&mut self, n: usize, config: CoreConfig) {
         let mut out = Vec::new();
         let node = &mut self.nodes[n];
-        node.config = config.clone();
+        node.config = config;
+        node.set_up_by_others();
+        let config = node.told();
         if let Some(core) = &mut node.core {
             core.reconfigure(config, self.now, &mut out).expect("nothing that needs a restart");
         }

@@ -64,6 +64,8 @@ impl World {
         for n in 0..all {
             let mut config = world.configs[n].clone();
             if n >= controllers {
+                config.discover = dice.chance(30).then(|| "nobody set it up".to_owned());
+                world.configs[n].discover.clone_from(&config.discover);
                 let domains: Vec<u32> = DOMAINS.into_iter().filter(|_| dice.chance(75)).collect();
                 config.mac_vrfs = domains.into_iter().map(|d| world.mac_vrf(d, &mut dice)).collect();
             }

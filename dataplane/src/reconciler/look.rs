@@ -192,6 +192,9 @@ impl<B: Backend> Reconciler<B> {
                 let gone = self.found.difference(&now).map(|vni| Local::Found(*vni, false));
                 let new = now.difference(&self.found).map(|vni| Local::Found(*vni, true));
                 out.extend(gone.chain(new).map(Output::Local));
+                if !now.is_empty() && !std::mem::replace(&mut self.found_some, true) {
+                    out.push(Output::Local(Local::FoundAll));
+                }
                 self.found = now;
             }
             // The next resync asks again.

@@ -250,6 +250,8 @@ pub struct Reconciler<B> {
     /// VNIs others set up, as they were told upwards; whether to ask again.
     found: BTreeSet<Vni>,
     ask_found: bool,
+    /// Some were.
+    found_some: bool,
     resync_at: Time,
     /// A full resync goes on since then.
     resyncing: Option<Time>,
@@ -281,6 +283,7 @@ impl<B: Backend> Reconciler<B> {
             nowhere: BTreeSet::new(),
             found: BTreeSet::new(),
             ask_found: false,
+            found_some: false,
             resync_at: Time::ZERO,
             resyncing: None,
             more_events: false,

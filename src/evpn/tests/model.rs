@@ -162,7 +162,7 @@ impl Model {
                 }
             }
             // The model knows no clients, nor does a VLAN change what is announced.
-            Local::Client { .. } | Local::Vlan(..) | Local::Found(..) => {}
+            Local::Client { .. } | Local::Vlan(..) | Local::Found(..) | Local::FoundAll => {}
         }
     }
 

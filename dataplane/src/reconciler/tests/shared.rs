@@ -43,7 +43,8 @@ fn vnis_that_others_set_up_are_told_as_they_come_and_go() {
     let mut node = Node::new(Memory::shared());
     node.r.backend_mut().set_found(vni(1), true);
     node.r.backend_mut().set_found(vni(2), true);
-    assert_eq!(locals(node.quiet()), [Local::Found(vni(1), true), Local::Found(vni(2), true)]);
+    let first = [Local::Found(vni(1), true), Local::Found(vni(2), true), Local::FoundAll];
+    assert_eq!(locals(node.quiet()), first);
     node.r.backend_mut().set_found(vni(2), false);
     node.r.backend_mut().set_found(vni(3), true);
     assert_eq!(locals(node.quiet()), [Local::Found(vni(2), false), Local::Found(vni(3), true)]);
@@ -61,7 +62,7 @@ fn a_dry_run_tells_of_vnis_that_others_set_up() {
     node.r.backend_mut().set_found(vni(1), true);
     let mut out = Vec::new();
     node.r.dry_run(&mut out).unwrap();
-    assert_eq!(locals(out), [Local::Found(vni(1), true)]);
+    assert_eq!(locals(out), [Local::Found(vni(1), true), Local::FoundAll]);
 }
 
 #[test]
