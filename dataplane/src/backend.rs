@@ -167,7 +167,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 /// A dataplane that can be shown, changed and listened to. No method blocks for longer than the work takes.
-pub trait Backend {
+pub trait Backend: fmt::Debug {
     /// `kernel`, `ovs`, `memory`.
     fn name(&self) -> &'static str;
 

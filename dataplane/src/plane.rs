@@ -56,7 +56,7 @@ pub trait Dataplane: fmt::Debug {
     fn shutdown(self: Box<Self>, remove: bool) -> Vec<Error>;
 }
 
-impl<B: Backend + fmt::Debug> Dataplane for Reconciler<B> {
+impl<B: Backend> Dataplane for Reconciler<B> {
     fn change(&mut self, change: &Change) {
         self.change(change);
     }

@@ -1,8 +1,8 @@
 //! From the configuration file's words to the core's and the dataplane's: the one place that knows all of them.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use bgp::session::{RemoteAsn, SessionConfig};
-use dataplane::kernel::{Kernel, KernelConfig};
+use dataplane::kernel::KernelConfig;
 use dataplane::ovs::{OvsConfig, Switch};
 use dataplane::{Dataplane, Reconciler};
 
@@ -16,13 +16,8 @@ use crate::speaker::socket::SocketOptions;
 pub(crate) fn dataplane(config: &config::Dataplane) -> Result<Option<Box<dyn Dataplane + Send>>> {
     Ok(match config {
         config::Dataplane::None { .. } => None,
-        config::Dataplane::Kernel(kernel) if kernel.layout == config::Layout::SingleDevice => {
-            bail!(
-                "the kernel dataplane cannot start: layout = \"single-device\" cannot be run by this version yet"
-            )
-        }
         config::Dataplane::Kernel(kernel) => {
-            let backend = Kernel::open(KernelConfig {
+            let backend = dataplane::kernel::open(KernelConfig {
                 layout: kernel.layout,
                 bridge: kernel.bridge.clone(),
                 vxlan: kernel.vxlan.clone(),

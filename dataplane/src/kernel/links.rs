@@ -12,6 +12,7 @@ use netlink_packet_route::link::{
 };
 use types::{MacAddr, Vni};
 
+use super::marks;
 use super::wire::{AF_UNSPEC, Batch};
 
 /// What a link is.
@@ -166,6 +167,13 @@ impl Link {
         }
     }
 
+    pub(super) const fn vlan(&self) -> Option<&Vlan> {
+        match &self.kind {
+            Kind::Vlan(vlan) => Some(vlan),
+            _ => None,
+        }
+    }
+
     pub(super) const fn bridge(&self) -> Option<&Bridge> {
         match &self.kind {
             Kind::Bridge(bridge) => Some(bridge),
@@ -226,6 +234,8 @@ pub(super) struct Links {
     names: HashMap<String, u32, RandomState>,
     vnis: BTreeSet<(Vni, u32)>,
     ports: BTreeSet<(u32, u32)>,
+    vlans: BTreeSet<(u32, u16, u32)>,
+    marked: BTreeSet<(Vni, u32)>,
 }
 
 impl Links {
@@ -235,6 +245,8 @@ impl Links {
             self.vnis.insert((vxlan.vni, link.index));
         }
         self.ports.extend(link.master.map(|master| (master, link.index)));
+        self.vlans.extend(link.vlan().map(|vlan| (vlan.lower, vlan.id, link.index)));
+        self.marked.extend(marks::owned(&link).map(|vni| (vni, link.index)));
         self.names.insert(link.name.clone(), link.index);
         self.all.insert(link.index, link);
     }
@@ -249,6 +261,12 @@ impl Links {
         }
         if let Some(master) = link.master {
             self.ports.remove(&(master, index));
+        }
+        if let Some(vlan) = link.vlan() {
+            self.vlans.remove(&(vlan.lower, vlan.id, index));
+        }
+        if let Some(vni) = marks::owned(&link) {
+            self.marked.remove(&(vni, index));
         }
         Some(link)
     }
@@ -274,6 +292,23 @@ impl Links {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Link> {
         self.all.values()
+    }
+
+    /// What was made here for a VNI.
+    pub(super) fn marked(&self, vni: Vni) -> impl Iterator<Item = &Link> {
+        self.marked.range((vni, 0)..=(vni, u32::MAX)).filter_map(|(_, index)| self.get(*index))
+    }
+
+    /// The interface that is this VLAN of that one.
+    pub(super) fn vlan(&self, lower: u32, id: u16) -> Option<&Link> {
+        let (_, _, index) = self.vlans.range((lower, id, 0)..=(lower, id, u32::MAX)).next()?;
+        self.get(*index)
+    }
+
+    /// The interfaces that are VLANs of that one.
+    pub(super) fn vlans_of(&self, lower: u32) -> impl Iterator<Item = &Link> {
+        let range = (lower, 0, 0)..=(lower, u16::MAX, u32::MAX);
+        self.vlans.range(range).filter_map(|(_, _, index)| self.get(*index))
     }
 
     pub(super) fn ports(&self, bridge: u32) -> impl Iterator<Item = &Link> {
@@ -305,13 +340,34 @@ pub(super) fn get(name: Option<&str>) -> LinkMessage {
 }
 
 /// A bridge that neither snoops nor speaks STP. Its address is given, so that it stays when ports come and go.
-pub(super) fn new_bridge(name: &str, address: MacAddr) -> LinkMessage {
-    let data = vec![InfoBridge::MulticastSnooping(false), InfoBridge::StpState(BridgeStpState::Disabled)];
+/// With `vlans` it tells VLANs apart, and a new port is in none.
+pub(super) fn new_bridge(name: &str, address: MacAddr, vlans: bool) -> LinkMessage {
+    let mut data = vec![InfoBridge::MulticastSnooping(false), InfoBridge::StpState(BridgeStpState::Disabled)];
+    if vlans {
+        data.extend([InfoBridge::VlanFiltering(true), InfoBridge::VlanDefaultPvid(0)]);
+    }
     let info = vec![LinkInfo::Kind(InfoKind::Bridge), LinkInfo::Data(InfoData::Bridge(data))];
     let attributes = vec![
         LinkAttribute::IfName(name.to_owned()),
         LinkAttribute::Address(address.0.to_vec()),
         LinkAttribute::LinkInfo(info),
+    ];
+    message(0, attributes)
+}
+
+/// To be sent as RTM_NEWLINK.
+pub(super) fn set_vlan_filtering(index: u32) -> LinkMessage {
+    let data = LinkInfo::Data(InfoData::Bridge(vec![InfoBridge::VlanFiltering(true)]));
+    message(index, vec![LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge), data])])
+}
+
+/// One VLAN of a bridge.
+pub(super) fn new_vlan(name: &str, bridge: u32, id: u16) -> LinkMessage {
+    let data = LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(id)]));
+    let attributes = vec![
+        LinkAttribute::IfName(name.to_owned()),
+        LinkAttribute::Link(bridge),
+        LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Vlan), data]),
     ];
     message(0, attributes)
 }
@@ -327,11 +383,14 @@ fn local(ip: IpAddr) -> InfoVxlan {
     }
 }
 
-/// A VXLAN device that learns nothing by itself. Over IPv6, packets without a UDP checksum are taken too: switches
-/// send them so (RFC 6935).
-pub(super) fn new_vxlan(name: &str, vni: Vni, vtep: IpAddr, port: u16) -> LinkMessage {
-    let mut data =
-        vec![InfoVxlan::Id(vni.get()), local(vtep), InfoVxlan::Port(port), InfoVxlan::Learning(false)];
+/// A VXLAN device that learns nothing by itself; without a VNI, one of many: they come with the packets, and it takes
+/// those only that it is told of. Over IPv6, packets without a UDP checksum are taken too: switches send them so (RFC 6935).
+pub(super) fn new_vxlan(name: &str, vni: Option<Vni>, vtep: IpAddr, port: u16) -> LinkMessage {
+    let mut data = vec![local(vtep), InfoVxlan::Port(port), InfoVxlan::Learning(false)];
+    match vni {
+        Some(vni) => data.push(InfoVxlan::Id(vni.get())),
+        None => data.extend([InfoVxlan::CollectMetadata(true), InfoVxlan::Vnifilter(true)]),
+    }
     if vtep.is_ipv6() {
         data.push(InfoVxlan::UDPZeroCsumRX(true));
     }

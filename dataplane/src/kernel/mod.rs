@@ -1,15 +1,15 @@
 //! The kernel as a dataplane: bridges, VXLAN devices, their FDB and neighbour tables, over rtnetlink.
 //!
-//! [`Kernel`] is the layout `device-per-vni` (`per_vni`). What is the same in every layout is in `base`; see `marks` for
-//! whose a device is, `rows` for rows. All of it is blocking, on the thread of the reconciler
-//! ([`crate::thread::spawn`]): the kernel does what a message says within the `sendto`, so there is nothing to wait for.
-//! It needs CAP_NET_ADMIN in its network namespace.
+//! [`Kernel`] is the layout `device-per-vni` (`per_vni`), [`SingleDevice`] the layout `single-device` (`single`). What is
+//! the same in every layout is in `base`; see `marks` for whose a device is, `rows` for rows. All of it is blocking, on the
+//! thread of the reconciler ([`crate::thread::spawn`]): the kernel does what a message says within the `sendto`, so there
+//! is nothing to wait for. It needs CAP_NET_ADMIN in its network namespace.
 
 use std::io;
 
 use rustix::io::Errno;
 
-use crate::backend::{Error, ErrorKind};
+use crate::backend::{Backend, Error, ErrorKind};
 
 mod base;
 mod config;
@@ -19,6 +19,7 @@ mod marks;
 mod observe;
 mod per_vni;
 mod rows;
+mod single;
 mod socket;
 mod wire;
 mod write;
@@ -26,6 +27,7 @@ mod write;
 pub use config::{KernelConfig, Layout};
 pub use per_vni::Kernel;
 pub use rows::PROTOCOL;
+pub use single::SingleDevice;
 
 use socket::Refusal;
 
@@ -35,6 +37,14 @@ const BATCH: usize = 64;
 const BATCH_BYTES: usize = 32 * 1024;
 /// Rounds of plan and execution for the devices of one VNI.
 const ROUNDS: usize = 4;
+
+/// Opens the backend of the layout configured.
+pub fn open(config: KernelConfig) -> io::Result<Box<dyn Backend + Send>> {
+    Ok(match config.layout {
+        Layout::DevicePerVni => Box::new(Kernel::open(config)?),
+        Layout::SingleDevice => Box::new(SingleDevice::open(config)?),
+    })
+}
 
 /// What the kernel said, in words that help.
 fn refused(action: String, refusal: Refusal) -> Error {

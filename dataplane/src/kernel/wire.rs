@@ -69,11 +69,11 @@ const fn align(n: usize) -> usize {
     (n + 3) & !3
 }
 
-fn u16_at(b: &[u8], at: usize) -> Option<u16> {
+pub(super) fn u16_at(b: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_ne_bytes(b.get(at..at + 2)?.try_into().ok()?))
 }
 
-fn u32_at(b: &[u8], at: usize) -> Option<u32> {
+pub(super) fn u32_at(b: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(b.get(at..at + 4)?.try_into().ok()?))
 }
 
@@ -136,6 +136,20 @@ impl Batch {
             IpAddr::V4(ip) => self.attr(kind, &ip.octets()),
             IpAddr::V6(ip) => self.attr(kind, &ip.octets()),
         }
+    }
+
+    /// Begins an attribute that holds others; [`Self::end_nest`] takes what this gives.
+    pub(super) fn nest(&mut self, kind: u16) -> usize {
+        let at = self.bytes.len();
+        self.attr(kind, &[]);
+        at
+    }
+
+    /// Ends an attribute that holds others: at most 64 kB of them.
+    pub(super) fn end_nest(&mut self, at: usize) {
+        let len = (self.bytes.len() - at) as u16;
+        debug_assert_eq!(usize::from(len), self.bytes.len() - at);
+        self.bytes[at..at + 2].copy_from_slice(&len.to_ne_bytes());
     }
 
     /// Writes the length of the last message.
@@ -208,7 +222,7 @@ impl<'a> Iterator for Messages<'a> {
 }
 
 /// The attributes in a run of them.
-struct Attrs<'a>(&'a [u8]);
+pub(super) struct Attrs<'a>(pub(super) &'a [u8]);
 
 impl<'a> Iterator for Attrs<'a> {
     type Item = (u16, &'a [u8]);

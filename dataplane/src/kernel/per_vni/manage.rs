@@ -98,9 +98,9 @@ impl Kernel {
         let changed = match step {
             Step::CreateBridge { name } | Step::CreateVxlan { name } => {
                 let message = if matches!(step, Step::CreateBridge { .. }) {
-                    links::new_bridge(name, marks::bridge_address(l2.vni, l2.vtep))
+                    links::new_bridge(name, marks::bridge_address(l2.vni, l2.vtep), false)
                 } else {
-                    links::new_vxlan(name, l2.vni, l2.vtep, l2.port)
+                    links::new_vxlan(name, Some(l2.vni), l2.vtep, l2.port)
                 };
                 links::push(&mut batch, RTM_NEWLINK, create, &message);
                 // In the same datagram, so that no kill -9 falls between a device and its mark.

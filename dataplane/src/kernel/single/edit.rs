@@ -1,0 +1,325 @@
+//! Doing what many VNIs need in few messages.
+//!
+//! A message about a thousand VLANs is done up to the first that the kernel refuses. Then what stands is read again, and
+//! what does not is tried by halves, until the one that cannot be had stands alone and all others are there.
+
+use rustix::io::Errno;
+use types::Vni;
+
+use super::super::links::{self, Link};
+use super::super::socket::Refusal;
+use super::super::wire::{NLM_F_CREATE, NLM_F_EXCL, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, RTM_SETLINK};
+use super::super::{BATCH, marks, refused};
+use super::SingleDevice;
+use super::codec::{self, ENTRIES, Entry, RTM_DELTUNNEL, RTM_NEWTUNNEL};
+use super::devices::{Step, mapping};
+use crate::backend::{Error, ErrorKind};
+
+/// Messages to make a table: made, marked, without a link-local address, shown.
+const TABLE: usize = 4;
+
+/// What became of a VNI.
+#[derive(Debug, Default)]
+pub(super) struct Fate {
+    /// It does not stand.
+    pub(super) failed: Option<Error>,
+    /// It stands, without this.
+    pub(super) partly: Option<Error>,
+    /// What could not even be tried.
+    pub(super) problem: Option<Error>,
+    /// The steps that failed.
+    pub(super) undone: Vec<Step>,
+}
+
+impl Fate {
+    pub(super) fn of(error: Option<&Error>) -> Self {
+        Self { failed: error.cloned(), ..Self::default() }
+    }
+
+    /// A step failed: without it there is no VNI, or less of one.
+    fn fail(&mut self, step: &Step, error: Error) {
+        let vital = matches!(step, Step::Map { .. } | Step::Unmap { .. } | Step::Admit { .. })
+            || error.kind == ErrorKind::Permission;
+        let place = if vital { &mut self.failed } else { &mut self.partly };
+        place.get_or_insert(error);
+        self.undone.push(step.clone());
+    }
+}
+
+/// A step of the VNI at this place in the group.
+type Item = (usize, Step);
+
+/// The order in which kinds of steps are done: what goes makes room for what comes.
+const fn stage(step: &Step) -> u8 {
+    match step {
+        Step::Release { .. } => 0,
+        Step::Delete { .. } => 1,
+        Step::Dismiss { .. } => 2,
+        Step::Unmap { .. } => 3,
+        Step::Map { .. } => 4,
+        Step::Admit { .. } => 5,
+        Step::CreateTable { .. } => 6,
+        // In the order they were planned.
+        _ => 7,
+    }
+}
+
+/// The VLAN and the VNI a step is about, which are what is written.
+const fn subject(step: &Step) -> Option<(u16, Vni)> {
+    match step {
+        Step::Map { vlan, vni, .. } | Step::Unmap { vlan, vni, .. } => Some((*vlan, *vni)),
+        Step::Admit { vni, .. } | Step::Dismiss { vni, .. } => Some((0, *vni)),
+        _ => None,
+    }
+}
+
+impl SingleDevice {
+    /// Does the steps of a group.
+    pub(super) fn edit(&mut self, mut steps: Vec<Item>, fates: &mut [Fate]) {
+        steps.sort_by_key(|(_, step)| stage(step));
+        for run in steps.chunk_by_mut(|(_, a), (_, b)| stage(a) == stage(b)) {
+            match &run[0].1 {
+                Step::Release { .. } => self.one_by_one(run, fates),
+                Step::Delete { .. } => {
+                    self.delete_first(run.iter().map(|(_, step)| step));
+                    self.one_by_one(run, fates);
+                }
+                Step::Map { .. } | Step::Unmap { .. } | Step::Admit { .. } | Step::Dismiss { .. } => {
+                    // In order, consecutive ones become ranges.
+                    run.sort_by_key(|(_, step)| subject(step));
+                    run.chunks(ENTRIES).for_each(|part| self.part(part, fates));
+                }
+                Step::CreateTable { .. } => self.create_tables(run, fates),
+                _ => self.set_ports(run, fates),
+            }
+        }
+    }
+
+    fn one_by_one(&mut self, items: &[Item], fates: &mut [Fate]) {
+        for (at, step) in items {
+            match self.execute(step) {
+                Err(error) if error.kind != ErrorKind::NoDevice => fates[*at].fail(step, error),
+                _ => {}
+            }
+        }
+    }
+
+    /// Mappings, or entries of a VNI filter: all in one message.
+    fn part(&mut self, items: &[Item], fates: &mut [Fate]) {
+        let Some((_, kind)) = items.first() else { return };
+        let Some(vxlan) = self.shared_devices().1 else { return };
+        let subjects: Vec<(u16, Vni)> = {
+            let mut all: Vec<_> = items.iter().filter_map(|(_, step)| subject(step)).collect();
+            all.dedup();
+            all
+        };
+        let vnis = || subjects.iter().map(|(_, vni)| *vni).collect::<Vec<_>>();
+        let vlans = || subjects.iter().map(|(vlan, _)| (*vlan, Entry::default())).collect::<Vec<_>>();
+        let batch = &mut self.base.batch;
+        batch.clear();
+        match kind {
+            Step::Map { .. } => codec::change_vlans(RTM_SETLINK, vxlan, &vlans(), &subjects, batch),
+            // The mapping goes with the VLAN.
+            Step::Unmap { .. } => codec::change_vlans(RTM_DELLINK, vxlan, &vlans(), &[], batch),
+            Step::Admit { .. } => codec::change_filter(RTM_NEWTUNNEL, vxlan, &vnis(), batch),
+            _ => codec::change_filter(RTM_DELTUNNEL, vxlan, &vnis(), batch),
+        }
+        let Some(refusal) = self.send() else {
+            for (_, step) in items {
+                self.believe(vxlan, step);
+            }
+            return;
+        };
+        let read = match kind {
+            Step::Map { .. } | Step::Unmap { .. } => self.read_vlans_of(vxlan),
+            _ => self.read_filter(vxlan),
+        };
+        let left: Vec<Item> = items.iter().filter(|(_, step)| !self.holds(vxlan, step)).cloned().collect();
+        if left.len() > 1 && read.is_ok() && !matches!(refusal.errno, Errno::PERM | Errno::ACCESS) {
+            let (first, second) = left.split_at(left.len() / 2);
+            self.part(first, fates);
+            self.part(second, fates);
+            return;
+        }
+        for (at, step) in left {
+            fates[at].fail(&step, refused(step.to_string(), refusal.clone()));
+        }
+    }
+
+    /// Sends the batch; what was refused of it first.
+    fn send(&mut self) -> Option<Refusal> {
+        let mut refusal = None;
+        let sent = self.base.requests.batch(&mut self.base.batch, &mut |_, answer| {
+            if refusal.is_none() {
+                refusal = answer.err();
+            }
+        });
+        sent.err().map(Refusal::from).or(refusal)
+    }
+
+    /// The kernel did it: so it is now.
+    fn believe(&mut self, vxlan: u32, step: &Step) {
+        match step {
+            Step::Map { vlan, vni, .. } => self.vlans.set(vxlan, *vlan, mapping(*vni)),
+            Step::Unmap { vlan, .. } => self.vlans.unset(vxlan, *vlan),
+            Step::Admit { vni, .. } => {
+                self.filters.entry(vxlan).or_default().insert(vni.get(), vni.get());
+            }
+            Step::Dismiss { vni, .. } => {
+                self.filters.entry(vxlan).or_default().remove(vni.get(), vni.get());
+            }
+            _ => {}
+        }
+    }
+
+    /// Is it so now?
+    fn holds(&self, vxlan: u32, step: &Step) -> bool {
+        let admitted = |vni: &Vni| self.filters.get(&vxlan).is_some_and(|filter| filter.contains(*vni));
+        match step {
+            Step::Map { vlan, vni, .. } => self.vlans.get(vxlan, *vlan) == Some(mapping(*vni)),
+            Step::Unmap { vlan, .. } => self.vlans.get(vxlan, *vlan).is_none(),
+            Step::Admit { vni, .. } => admitted(vni),
+            Step::Dismiss { vni, .. } => !admitted(vni),
+            _ => false,
+        }
+    }
+
+    /// Makes VLAN devices on the bridge.
+    fn create_tables(&mut self, items: &[Item], fates: &mut [Fate]) {
+        let Some(bridge) = self.shared_devices().0 else { return };
+        let mut items = items.iter();
+        while !items.as_slice().is_empty() {
+            let part: Vec<&Item> = items.by_ref().take(BATCH / TABLE).collect();
+            let batch = &mut self.base.batch;
+            batch.clear();
+            for (_, step) in &part {
+                let Step::CreateTable { name, vlan, vni } = step else { continue };
+                let message = links::new_vlan(name, bridge, *vlan);
+                links::push(batch, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &message);
+                // In the same datagram, so that no kill -9 falls between a device and its mark.
+                links::push(batch, RTM_SETLINK, 0, &links::set_alias(name, &marks::alias(*vni)));
+                // Where IPv6 is off, there is nothing to turn off.
+                links::push(batch, RTM_SETLINK, 0, &links::set_no_link_local(name));
+                links::push(batch, RTM_GETLINK, 0, &links::get(Some(name)));
+            }
+            let mut without_module = None;
+            let found = &mut self.base.links;
+            let sent = self.base.requests.batch(batch, &mut |place, answer| {
+                let Some((at, step)) = part.get(place / TABLE) else { return };
+                match (place % TABLE, answer) {
+                    (_, Ok(message)) => {
+                        if let Some(link) = Link::parse(message.body) {
+                            found.insert(link);
+                        }
+                    }
+                    (0, Err(refusal)) if refusal.errno == Errno::OPNOTSUPP => {
+                        let error = no_module(step);
+                        without_module = Some(error.clone());
+                        fates[*at].fail(step, error);
+                    }
+                    (0 | 1, Err(refusal)) => fates[*at].fail(step, refused(step.to_string(), refusal)),
+                    _ => {}
+                }
+            });
+            if let Err(errno) = sent {
+                for (at, step) in &part {
+                    fates[*at].fail(step, refused(step.to_string(), errno.into()));
+                }
+            }
+            if without_module.is_some() {
+                items.by_ref().for_each(|(at, step)| fates[*at].fail(step, no_module(step)));
+            }
+        }
+    }
+
+    /// Attaches ports and sets their VLANs: what one needs, in one datagram.
+    fn set_ports(&mut self, items: &[Item], fates: &mut [Fate]) {
+        let port = |step: &Step| match step {
+            Step::Attach { port: name, .. } | Step::Access { port: name, .. } | Step::Up { name } => {
+                name.clone()
+            }
+            _ => String::new(),
+        };
+        for steps in items.chunk_by(|(_, a), (_, b)| port(a) == port(b)) {
+            if let Err((step, error)) = self.set_port(&port(&steps[0].1), steps) {
+                fates[steps[0].0].fail(&step, error);
+                // What would have followed is not missed either.
+                fates[steps[0].0].undone.extend(steps.iter().map(|(_, step)| step.clone()));
+            }
+        }
+    }
+
+    fn set_port(&mut self, name: &str, steps: &[Item]) -> Result<(), (Step, Error)> {
+        let mut owners = Vec::new();
+        let mut batch = std::mem::take(&mut self.base.batch);
+        batch.clear();
+        let mut vlan_set = None;
+        for (_, step) in steps {
+            let index = self.base.index(name, step).map_err(|error| (step.clone(), error))?;
+            match step {
+                Step::Attach { bridge, .. } => {
+                    let master = self.base.index(bridge, step).map_err(|error| (step.clone(), error))?;
+                    links::push(&mut batch, RTM_SETLINK, 0, &links::set_master(index, master));
+                    self.base.attached.insert(name.to_owned());
+                    // It leaves the VLANs of another bridge, and comes into the default one of this.
+                    self.vlans.clear(index);
+                }
+                Step::Access { vlan, .. } => {
+                    codec::change_vlans(RTM_SETLINK, index, &[(*vlan, Entry::ACCESS)], &[], &mut batch);
+                    let default = self.shared_devices().0.and_then(|bridge| {
+                        self.base.links.get(bridge)?.bridge()?.default_pvid.filter(|default| *default != 0)
+                    });
+                    let known = self.vlans.of(index).map(|(other, _)| other);
+                    let mut others: Vec<u16> = known.chain(default).filter(|other| other != vlan).collect();
+                    others.sort_unstable();
+                    others.dedup();
+                    for others in others.chunks(ENTRIES) {
+                        let others: Vec<_> = others.iter().map(|other| (*other, Entry::default())).collect();
+                        codec::change_vlans(RTM_DELLINK, index, &others, &[], &mut batch);
+                    }
+                    vlan_set = Some((index, *vlan));
+                }
+                _ => links::push(&mut batch, RTM_SETLINK, 0, &links::set_up(index)),
+            }
+            owners.resize(batch.len(), step);
+        }
+        self.base.batch = batch;
+        let mut failure = None;
+        let sent = self.base.requests.batch(&mut self.base.batch, &mut |place, answer| {
+            if let (None, Some(step), Err(refusal)) = (&failure, owners.get(place), answer) {
+                failure = Some(((*step).clone(), refused(step.to_string(), refusal)));
+            }
+        });
+        if let (Err(errno), Some(step)) = (sent, owners.first()) {
+            failure = Some(((*step).clone(), refused(step.to_string(), errno.into())));
+        }
+        if let Err(error) = self.base.read_link(name) {
+            return Err((steps[0].1.clone(), error));
+        }
+        match failure {
+            None => {
+                if let Some((index, vlan)) = vlan_set {
+                    self.vlans.clear(index);
+                    self.vlans.set(index, vlan, Entry::ACCESS);
+                }
+                Ok(())
+            }
+            Some((step, error)) => {
+                if matches!(step, Step::Attach { .. }) {
+                    self.base.unattachable(name, &error);
+                }
+                if let Some((index, _)) = vlan_set {
+                    // Nothing is known of them: the next comparison of everything reads them again.
+                    let _ = self.read_vlans_of(index);
+                }
+                Err((step, error))
+            }
+        }
+    }
+}
+
+fn no_module(step: &Step) -> Error {
+    let reason =
+        "ARP suppression needs the kernel's 8021q module: modprobe 8021q, or arp-suppression = false";
+    Error::new(ErrorKind::Other, step.to_string(), reason)
+}

@@ -1,0 +1,144 @@
+//! What the kernel tells by itself: of VLANs and VNI filters beside links and rows.
+//!
+//! Nearly all of it is the echo of our own writes, and some is older than what was written since. So it does not change
+//! what is believed: once everything has been heard, only the last word on each VLAN counts, and where that is another
+//! than expected, the VLANs of that one link are read anew.
+
+use std::collections::BTreeSet;
+
+use types::Vni;
+
+use super::super::base::{Base, Placed};
+use super::super::links::Link;
+use super::super::wire::{RTM_DELLINK, RTM_NEWLINK};
+use super::SingleDevice;
+use super::codec::{RTM_DELTUNNEL, RTM_DELVLAN, RTM_NEWTUNNEL, RTM_NEWVLAN, read_filter, read_vlans};
+use crate::backend::{Device, Fact};
+
+impl SingleDevice {
+    pub(super) fn hear(&mut self, facts: &mut Vec<Fact>) -> bool {
+        self.fresh.clear();
+        let names = [self.base.config.bridge.clone(), self.base.config.vxlan.clone()];
+        let shared = |base: &Base| names.each_ref().map(|name| base.links.named(name).map(|link| link.index));
+        let before = shared(&self.base);
+        let discover = self.base.config.discover;
+        let Self { base, holders, heard, heard_filters, shaken, .. } = self;
+        let whose = |base: &_, n: &_| Self::whose(base, holders, n);
+        let more = base.hear(facts, &mut |base, message, facts| match message.kind {
+            RTM_NEWVLAN | RTM_DELVLAN => {
+                let stands = message.kind == RTM_NEWVLAN;
+                for run in read_vlans(message.body) {
+                    heard.extend(run.each().map(|(vlan, entry)| ((run.link, vlan), stands.then_some(entry))));
+                }
+            }
+            RTM_NEWTUNNEL | RTM_DELTUNNEL => {
+                let Some((link, ranges)) = read_filter(message.body) else { return };
+                let (added, removed) = heard_filters.entry(link).or_default();
+                let (into, from) =
+                    if message.kind == RTM_NEWTUNNEL { (added, removed) } else { (removed, added) };
+                for (start, end) in ranges {
+                    into.insert(start, end);
+                    from.remove(start, end);
+                }
+            }
+            RTM_NEWLINK | RTM_DELLINK => {
+                // Who takes things as they are has to look at every change of them.
+                *shaken |= discover || before.contains(&Link::index_of(message.body));
+                base.event(message, &whose, facts);
+            }
+            _ => base.event(message, &whose, facts),
+        });
+        self.shaken |= shared(&self.base) != before;
+        if !more {
+            self.believe_vlans(facts);
+            self.believe_filters(facts);
+            self.tell_affected(facts);
+        }
+        more
+    }
+
+    /// Takes in what was heard of VLANs.
+    fn believe_vlans(&mut self, facts: &mut Vec<Fact>) {
+        let mut links = BTreeSet::new();
+        for ((link, vlan), heard) in std::mem::take(&mut self.heard) {
+            let believed = self.vlans.get(link, vlan);
+            if believed == heard {
+                continue;
+            }
+            links.insert(link);
+            let found = self.base.links.get(link);
+            let bridge = found.and_then(|link| link.master).unwrap_or(link);
+            self.base.affected.extend(self.holders.get(&(bridge, vlan)));
+            let tunnels = [believed, heard].into_iter().flatten().filter_map(|entry| entry.tunnel);
+            self.base.affected.extend(tunnels);
+            facts.extend(found.and_then(|link| self.base.asked.get(&*link.name)).cloned().map(Fact::Port));
+        }
+        for link in links {
+            if let Err(error) = self.read_vlans_of(link) {
+                // The next comparison of everything reads them again.
+                tracing::debug!(%error, link, "VLANs that changed");
+            }
+        }
+    }
+
+    /// Takes in what was heard of VNI filters.
+    fn believe_filters(&mut self, facts: &mut Vec<Fact>) {
+        for (link, (added, removed)) in std::mem::take(&mut self.heard_filters) {
+            let Some(filter) = self.filters.get(&link) else { continue };
+            let same = added.ranges().all(|(start, end)| filter.covers(start, end))
+                && removed.ranges().all(|(start, end)| !filter.touches(start, end));
+            if same {
+                continue;
+            }
+            for (start, end) in removed.ranges() {
+                if let (Some(start), Some(end)) = (Vni::new(start), Vni::new(end)) {
+                    self.base.affected.extend(self.base.vnis.range(start..=end).map(|(vni, _)| *vni));
+                }
+            }
+            if self.read_filter(link).is_err() {
+                facts.push(Fact::Lost);
+            }
+        }
+    }
+
+    /// Tells of the VNIs that no longer are as they were put.
+    fn tell_affected(&mut self, facts: &mut Vec<Fact>) {
+        let shaken = std::mem::take(&mut self.shaken);
+        let affected = std::mem::take(&mut self.base.affected);
+        facts.extend(std::mem::take(&mut self.moved).into_iter().map(Fact::Device));
+        if !shaken && affected.is_empty() {
+            return;
+        }
+        if self.base.config.discover {
+            return self.tell_found(facts);
+        }
+        let overlay = self.refresh_overlay().unwrap_or(false);
+        if shaken {
+            facts.extend(std::mem::take(&mut self.waiting).into_iter().map(Fact::Device));
+        }
+        if shaken && !overlay {
+            facts.extend(self.base.vnis.keys().copied().map(Fact::Device));
+            return;
+        }
+        for vni in affected {
+            let read = self.refresh(vni);
+            // Not put (any longer), or still to be: whoever waits for the link may try again.
+            if read.is_err() || self.state(vni, overlay) != Device::Right {
+                facts.push(Fact::Device(vni));
+            }
+        }
+    }
+
+    /// Tells of VNIs that others set up, changed or took away.
+    fn tell_found(&mut self, facts: &mut Vec<Fact>) {
+        let known = std::mem::take(&mut self.known);
+        self.look_for_vnis();
+        if !self.known.keys().eq(known.keys()) {
+            facts.push(Fact::Found);
+        }
+        let elsewhere = |(vni, placed): (&Vni, &Placed)| {
+            (self.known.get(vni) != Some(&placed.at)).then_some(Fact::Device(*vni))
+        };
+        facts.extend(self.base.vnis.iter().filter_map(elsewhere));
+    }
+}

@@ -1,0 +1,320 @@
+//! The layout `single-device`: one bridge that knows VLANs, one external VXLAN device, and a VLAN of this host for each
+//! VNI.
+//!
+//! See `devices` for what that takes and whose it is, `alloc` for which VLAN a VNI has, `codec` for how VLANs are read and
+//! written, `manage` for how all is brought into shape, `discover` for VNIs that others set up.
+//!
+//! The kernel tells of every VLAN of a port whenever one of them changes, and shows them all or none. So what there is
+//! is kept in `vlans`, by what is written and heard; changes of many VNIs go into few messages; and nothing is read
+//! again for a change but what it is about.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use types::Vni;
+
+use super::base::Base;
+use super::config::KernelConfig;
+use super::links::Kind;
+use super::marks;
+use super::rows::Place;
+use super::socket::Complete;
+use super::wire::{NTF_SELF, Neigh};
+use super::write::{Work, runs};
+use crate::backend::{Backend, Device, Error, Fact, Outcome, PortPlace, Scope};
+use crate::intent::L2Vni;
+use crate::plan::Op;
+use crate::rows::{Key, Row};
+use alloc::Alloc;
+use codec::{Entry, RTNLGRP_BRVLAN, RTNLGRP_TUNNEL};
+use devices::{Now, Step};
+use vlans::{Filter, Vlans};
+
+mod alloc;
+mod codec;
+mod devices;
+mod discover;
+mod edit;
+mod events;
+mod look;
+mod manage;
+mod remove;
+mod vlans;
+
+/// VNIs of a VNI filter that are looked at: there are no more VLANs.
+const MOST: usize = 4096;
+
+/// The kernel backend with one VXLAN device for all VNIs.
+#[derive(Debug)]
+pub struct SingleDevice {
+    base: Base,
+    /// The VLANs of all links.
+    vlans: Vlans,
+    /// The VNI filter of each VXLAN device that has one.
+    filters: HashMap<u32, Filter, RandomState>,
+    alloc: Alloc,
+    /// The VNI whose rows are those of a VLAN of a bridge.
+    holders: HashMap<(u32, u16), Vni, RandomState>,
+    /// VNIs that were put and want their hosts' ARP answered.
+    suppressing: BTreeSet<Vni>,
+    /// Mapped on a VXLAN device in this run: on one that is not ours, only these are.
+    made: HashSet<Vni, RandomState>,
+    /// Made since the last poll, so that there can be nothing in them.
+    fresh: HashSet<Vni, RandomState>,
+    /// Moved to other VLANs, for the sake of VNIs these are configured for: to be told of.
+    moved: BTreeSet<Vni>,
+    /// Source address and UDP port of VXLAN, as the last VNI was put.
+    underlay: (IpAddr, u16),
+    /// The name of the VXLAN device, which is in many steps.
+    vxlan_name: Arc<str>,
+    /// What was last heard of VLANs since the last look at it.
+    heard: HashMap<(u32, u16), Option<Entry>, RandomState>,
+    /// The same of VNI filters: what was added last, and what was removed.
+    heard_filters: HashMap<u32, (Filter, Filter), RandomState>,
+    /// The bridge or the VXLAN device may have changed.
+    shaken: bool,
+    /// Steps of VNIs that failed when they were put: to be tried again when the VNI is put again.
+    undone: HashMap<Vni, Vec<Step>, RandomState>,
+    /// A dry run has said what the shared devices need.
+    described: bool,
+    /// The VNIs that others set up, as last looked.
+    known: BTreeMap<Vni, Place>,
+    /// VNIs that could not be put: they are told of when the shared devices change.
+    waiting: BTreeSet<Vni>,
+}
+
+impl SingleDevice {
+    /// Opens the sockets in the network namespace of the calling thread, and reads what there is.
+    pub fn open(config: KernelConfig) -> io::Result<Self> {
+        let underlay = (config.vtep, config.port);
+        let vxlan_name = Arc::from(&*config.vxlan);
+        let base = Base::open(config, &[RTNLGRP_BRVLAN, RTNLGRP_TUNNEL])?;
+        let mut single = Self {
+            base,
+            vlans: Vlans::default(),
+            filters: HashMap::default(),
+            alloc: Alloc::default(),
+            holders: HashMap::default(),
+            suppressing: BTreeSet::new(),
+            made: HashSet::default(),
+            fresh: HashSet::default(),
+            moved: BTreeSet::new(),
+            underlay,
+            vxlan_name,
+            heard: HashMap::default(),
+            heard_filters: HashMap::default(),
+            shaken: false,
+            undone: HashMap::default(),
+            described: false,
+            known: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+        };
+        single.read_vlans().map_err(io::Error::other)?;
+        single.look_for_vnis();
+        Ok(single)
+    }
+
+    /// The shared devices, by index, as far as they are there.
+    fn shared_devices(&self) -> (Option<u32>, Option<u32>) {
+        let links = &self.base.links;
+        let vxlan = links.named(&self.base.config.vxlan).filter(|link| link.vxlan().is_some());
+        let own = links.named(&self.base.config.bridge).filter(|link| link.is_bridge());
+        let master = vxlan.and_then(|vxlan| links.get(vxlan.master?)).filter(|link| link.is_bridge());
+        // Without managing devices, the VXLAN device says which bridge it is.
+        let bridge = if self.base.config.manage_devices { own } else { master.or(own) };
+        (bridge.map(|link| link.index), vxlan.map(|link| link.index))
+    }
+
+    /// Runs a plan on what there is now.
+    fn now<T>(&self, plan: impl FnOnce(&Now<'_>) -> T) -> T {
+        let (bridge, vxlan) = self.shared_devices();
+        let owner = |name: &str| self.base.by_name.get(name).copied();
+        plan(&Now {
+            config: &self.base.config,
+            links: &self.base.links,
+            vlans: &self.vlans,
+            filter: vxlan.and_then(|index| self.filters.get(&index)),
+            bridge,
+            vxlan,
+            vxlan_name: &self.vxlan_name,
+            owner: &owner,
+        })
+    }
+
+    /// Was the VXLAN device made here? Then all that is mapped on it is ours.
+    fn owns_vxlan(&self) -> bool {
+        let alias = self.base.links.named(&self.base.config.vxlan).and_then(|link| link.alias.as_deref());
+        alias == Some(marks::OVERLAY)
+    }
+
+    /// Where the rows of a VNI are that has this VLAN.
+    fn place(&self, l2: &L2Vni, vlan: u16) -> Option<Place> {
+        let (Some(bridge), Some(vxlan)) = self.shared_devices() else { return None };
+        let table = self.base.links.vlan(bridge, vlan).filter(|_| l2.arp_suppression).map(|link| link.index);
+        Some(Place { bridge, vxlan, table, vlan: Some(vlan) })
+    }
+
+    /// A VNI stands there.
+    fn stands(&mut self, l2: &L2Vni, at: Place) {
+        self.forget(l2.vni);
+        if let Some(vlan) = at.vlan {
+            self.holders.insert((at.bridge, vlan), l2.vni);
+        }
+        let own: Vec<u32> = at.table.into_iter().collect();
+        self.base.stands(l2, at, &own, l2.interfaces.clone());
+    }
+
+    fn forget(&mut self, vni: Vni) {
+        if let Some(at) = self.base.vnis.get(&vni).map(|placed| placed.at)
+            && let Some(vlan) = at.vlan
+            && self.holders.get(&(at.bridge, vlan)) == Some(&vni)
+        {
+            self.holders.remove(&(at.bridge, vlan));
+        }
+        self.base.forget(vni, &[]);
+    }
+
+    /// Which VNI a row in an FDB belongs to, and where that one is.
+    fn whose(
+        base: &Base,
+        holders: &HashMap<(u32, u16), Vni, RandomState>,
+        n: &Neigh,
+    ) -> Option<(Vni, Place)> {
+        let vni = match n.src_vni {
+            Some(vni) if n.has(NTF_SELF) => vni,
+            _ => *holders.get(&(n.master.unwrap_or(n.index), n.vlan?))?,
+        };
+        Some((vni, base.vnis.get(&vni)?.at))
+            .filter(|(_, at)| n.index == at.vxlan || n.index == at.bridge || n.master == Some(at.bridge))
+    }
+}
+
+impl Backend for SingleDevice {
+    fn name(&self) -> &'static str {
+        "kernel"
+    }
+
+    fn shared(&self) -> bool {
+        true
+    }
+
+    fn vnis(&mut self) -> Result<Vec<Vni>, Error> {
+        self.base.read_links()?;
+        self.read_vlans()?;
+        let mut vnis: BTreeSet<Vni> = self.base.vnis.keys().copied().collect();
+        if self.base.config.discover {
+            return Ok(vnis.into_iter().collect());
+        }
+        let (bridge, vxlan) = self.shared_devices();
+        if let Some(vxlan) = vxlan
+            && self.owns_vxlan()
+        {
+            vnis.extend(self.vlans.mappings(vxlan).map(|(_, vni)| vni));
+            vnis.extend(self.filters.get(&vxlan).into_iter().flat_map(|filter| filter.vnis(MOST)));
+        }
+        if self.base.config.manage_devices {
+            let tables = bridge.into_iter().flat_map(|bridge| self.base.links.vlans_of(bridge));
+            vnis.extend(tables.filter_map(marks::owned));
+            let others =
+                self.base.links.iter().filter(|link| matches!(link.kind, Kind::Bridge(_) | Kind::Vxlan(_)));
+            vnis.extend(others.filter_map(marks::owned));
+        }
+        Ok(vnis.into_iter().collect())
+    }
+
+    fn found(&mut self) -> Result<Vec<Vni>, Error> {
+        self.base.read_links()?;
+        self.read_vlans()?;
+        self.look_for_vnis();
+        Ok(self.known.keys().copied().collect())
+    }
+
+    fn observe(
+        &mut self,
+        vnis: &[Vni],
+        scope: Scope,
+        found: &mut dyn FnMut(Fact),
+    ) -> Vec<Result<Device, Error>> {
+        self.observe_vnis(vnis, scope, found)
+    }
+
+    fn look(&mut self, keys: &[Key], found: &mut dyn FnMut(Fact)) -> Result<(), Error> {
+        self.base.look_up(keys, found)
+    }
+
+    fn apply(&mut self, ops: &[Op], outcomes: &mut Vec<Outcome>) {
+        let mut runs = runs(ops).peekable();
+        while let Some((work, run)) = runs.next() {
+            match work {
+                Work::Put => {
+                    let vnis = run.iter().filter_map(|op| match op {
+                        Op::Put(Row::Vni(l2)) => Some(l2.clone()),
+                        _ => None,
+                    });
+                    outcomes.extend(self.put_vnis(vnis.collect()));
+                }
+                Work::Remove => {
+                    let vnis: Vec<Vni> = run.iter().map(|op| op.key().vni()).collect();
+                    let last = runs.peek().is_none_or(|(work, _)| *work != Work::Put);
+                    outcomes.extend(self.remove_vnis(&vnis, last));
+                }
+                Work::Rows => self.base.apply_rows(run, outcomes),
+            }
+        }
+    }
+
+    fn poll(&mut self, facts: &mut Vec<Fact>) -> bool {
+        self.hear(facts)
+    }
+
+    fn describe(&mut self, op: &Op) -> Vec<String> {
+        match op {
+            Op::Put(Row::Vni(l2)) => self.describe_vni(l2),
+            Op::Remove(vni) => self.removal(*vni).iter().map(|step| format!("vni {vni}: {step}")).collect(),
+            _ => vec![op.to_string()],
+        }
+    }
+
+    fn port(&mut self, vni: Vni, interface: &str) -> Result<PortPlace, Error> {
+        let at = self.base.vnis.get(&vni).map(|placed| placed.at);
+        let name = self.base.config.bridge.clone();
+        let (vlans, discover) = (&self.vlans, self.base.config.discover);
+        self.base.port_place(interface, &|base, link| {
+            let Some(master) = link.master else {
+                return if discover {
+                    let reason = "it is in no bridge, and with discover = true evpnd attaches nothing";
+                    PortPlace::Refused(format!("{interface}: {reason}"))
+                } else {
+                    PortPlace::Free
+                };
+            };
+            if let Some(at) = at.filter(|at| at.bridge == master) {
+                return match at.vlan {
+                    Some(vlan) if discover && vlans.get(link.index, vlan).is_some() => PortPlace::Attached,
+                    Some(vlan) if !discover && vlans.is_access(link.index, vlan) => PortPlace::Attached,
+                    Some(vlan) if discover => PortPlace::Refused(format!(
+                        "{interface} is not in VLAN {vlan}, and with discover = true evpnd does not change that"
+                    )),
+                    _ => PortPlace::Free,
+                };
+            }
+            match base.links.get(master) {
+                Some(other) if !discover && (marks::is_ours(other) || other.name == name) => PortPlace::Free,
+                Some(other) => PortPlace::Taken(other.name.clone()),
+                None => PortPlace::Taken("another device".to_owned()),
+            }
+        })
+    }
+
+    fn forget_port(&mut self, interface: &str) {
+        self.base.forget_port(interface);
+    }
+
+    fn event_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.base.monitor.fd())
+    }
+}
