@@ -371,10 +371,14 @@ impl Agent {
         let now = clock::now();
         self.core.reconfigure(core_config, now, &mut self.out)?;
         let summary = wanted.summary();
+        let same = wanted == self.config;
         let running = std::mem::replace(&mut self.config, wanted.clone());
         self.watch_clients(&wanted, Some(&running), now)?;
-        // Whoever says "reload" may have changed something in the dataplane that makes no event.
-        self.plane.resync();
+        if same {
+            // Whoever says "reload" and has changed nothing here means the dataplane. Otherwise one more VNI would cost
+            // a look at all there are.
+            self.plane.resync();
+        }
         self.core.note_agent(format!("configuration read again: {summary}"), now);
         Ok(summary)
     }

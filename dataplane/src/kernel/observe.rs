@@ -18,6 +18,9 @@ use crate::backend::{Error, Fact};
 use crate::intent::Neighbour;
 use crate::rows::{Key, Row};
 
+/// The filter of a walk through all FDBs: no interface has this index.
+pub(super) const EVERYTHING: (u16, u32) = (NDA_IFINDEX, 0);
+
 impl Base {
     pub(super) fn dump(&mut self, what: &str, each: &mut dyn FnMut(&Neigh)) -> Result<(), Error> {
         self.requests

@@ -304,31 +304,39 @@ impl<B: Backend> Reconciler<B> {
     /// compared before anything is written or heard, or it is no longer so.
     pub(super) fn observe_some(&mut self, now: Time, out: &mut Vec<Output>) {
         let mut errors = Vec::new();
+        let observe = std::mem::take(&mut self.observe);
+        let there = observe.into_iter().filter(|vni| self.installed.device(*vni).is_some());
+        // Those never seen yet are a group of their own, and the first: nothing is written to them before, and if all
+        // were just made, there is nothing to look at.
+        let (seen, new): (Vec<Vni>, Vec<Vni>) = there.partition(|vni| self.seen.contains_key(vni));
         if self.backend.shared() {
-            let observe = std::mem::take(&mut self.observe);
-            let there = observe.into_iter().filter(|vni| self.installed.device(*vni).is_some());
-            // Those never seen yet are a group of their own: if all were just made, there is nothing to look at.
-            let (seen, new): (Vec<Vni>, Vec<Vni>) = there.partition(|vni| self.seen.contains_key(vni));
             let macs: usize = self.installed.vnis().map(|vni| self.installed.macs(vni)).sum();
-            for vnis in [new, seen].iter().filter(|vnis| !vnis.is_empty()) {
-                self.observe_vnis(vnis, macs, now, &mut errors, out);
+            for vnis in [new, seen] {
+                self.observe_vnis(&vnis, macs, now, &mut errors, out);
             }
         } else {
-            let mut rows = 0;
-            while rows < OBSERVE_BATCH {
-                let Some(vni) = self.observe.pop_first() else { break };
-                if self.installed.device(vni).is_some() {
-                    let macs = self.installed.macs(vni);
-                    rows += self.observe_vnis(&[vni], macs, now, &mut errors, out) + 64;
+            self.observe_vnis(&new, 0, now, &mut errors, out);
+            let (mut seen, mut small, mut rows) = (seen.into_iter(), Vec::new(), 0);
+            while rows < OBSERVE_BATCH
+                && let Some(vni) = seen.next()
+            {
+                let macs = self.installed.macs(vni);
+                rows += macs + 16;
+                if macs > self.config.observe_limit {
+                    rows += self.observe_vnis(&[vni], macs, now, &mut errors, out);
+                } else {
+                    small.push(vni);
                 }
             }
+            self.observe_vnis(&small, 0, now, &mut errors, out);
+            self.observe.extend(seen);
         }
         self.failed(errors, out);
     }
 
     /// Compares VNIs with what stands in the dataplane: all of it, or, where that has been done once and there is
     /// much of it, without the MACs of others; these are then looked at one by one, some at a time. `macs` is how many
-    /// there are in the tables that would have to be walked. Returns how much was found.
+    /// there are in the largest of the tables that would have to be walked. Returns how much was found.
     fn observe_vnis(
         &mut self,
         vnis: &[Vni],
@@ -337,6 +345,9 @@ impl<B: Backend> Reconciler<B> {
         errors: &mut Vec<Error>,
         out: &mut Vec<Output>,
     ) -> usize {
+        if vnis.is_empty() {
+            return 0;
+        }
         let known = vnis.iter().all(|vni| self.seen.contains_key(vni));
         let scope = if known && macs > self.config.observe_limit { Scope::Local } else { Scope::All };
         let mut found = Rows::default();

@@ -28,7 +28,7 @@ use clients::Clients;
 
 /// Row keys planned in one [`Reconciler::handle`]: some milliseconds of work, so that nothing new waits long.
 const BATCH: usize = 2048;
-/// VNIs put in one [`Reconciler::handle`], where each has devices and tables of its own. Where these are shared, all that
+/// VNIs put or removed in one [`Reconciler::handle`], where each has devices and tables of its own. Where these are shared, all that
 /// wait are put at once: there a group costs little more than one.
 const PUT_BATCH: usize = 64;
 /// Rows observed in one [`Reconciler::handle`] before other work gets its turn.

@@ -17,10 +17,12 @@ impl<B: Backend> Reconciler<B> {
         let mut ops: Vec<Op> = Vec::new();
         let dirty = std::mem::take(&mut self.dirty_vnis);
         // What goes first makes room (an interface that changes its VNI) for what comes.
-        let (mut put, gone): (Vec<Vni>, Vec<Vni>) =
+        let (mut put, mut gone): (Vec<Vni>, Vec<Vni>) =
             dirty.into_iter().partition(|vni| self.intent.rows().device(*vni).is_some());
         if !self.backend.shared() {
-            self.dirty_vnis.extend(put.drain(PUT_BATCH.min(put.len())..));
+            let room = PUT_BATCH.saturating_sub(gone.len());
+            self.dirty_vnis.extend(gone.drain(PUT_BATCH.min(gone.len())..));
+            self.dirty_vnis.extend(put.drain(room.min(put.len())..));
         }
         ops.extend(gone.into_iter().map(Op::Remove));
         let spec = |vni: Vni| self.intent.rows().device(vni).cloned();

@@ -68,14 +68,35 @@ fn many_vnis_come_and_go() {
         const VNIS: u32 = 64;
         let vnis = |n: u32| Change::PutVni(l2(n, &[]));
         let mut host = Host::new(&[Change::Settled]);
+        sh("ip link add veth1 type veth peer name h1 && ip link set h1 up");
         let mut changes: Vec<Change> = (1..=VNIS).map(vnis).collect();
-        changes.extend((1..=VNIS).map(|n| put_mac(n, "02:00:00:00:00:01", "10.9.0.2")));
+        changes[6] = Change::PutVni(l2(7, &["veth1"]));
+        for n in 1..=VNIS {
+            changes.push(put_mac(n, "02:00:00:00:00:01", "10.9.0.2"));
+            changes.push(put_neighbour(n, "10.0.0.1", "02:00:00:00:00:01"));
+            changes.push(put_flood(n, "10.9.0.2"));
+        }
         host.change(&changes);
         host.assert_in_sync();
         host.resync();
         assert_eq!(host.r.status().repairs, 0);
+        // A restart finds all of it, each in its VNI.
+        sh(&format!("bridge fdb add 02:00:00:00:00:a1 {} master dynamic", on_port(7, "veth1")));
+        drop(host);
+        let mut host = Host::new(&changes);
+        host.change(&[Change::Settled]);
+        host.assert_in_sync();
+        let elsewhere =
+            |output: &Output| matches!(output, Output::Local(Local::MacSeen { vni, .. }) if vni.get() != 7);
+        assert!(!host.outputs.iter().any(elsewhere), "{:?}", host.outputs);
+        let vni = vni(7);
+        let mac = mac("02:00:00:00:00:a1");
+        host.hears(&Local::MacSeen { vni, mac, interface: "veth1".into(), sticky: false });
+        host.resync();
+        assert_eq!(host.r.status().repairs, 0);
         let (_, errors) = host.r.shutdown(true);
         assert!(errors.is_empty(), "{errors:?}");
+        sh("ip link del h1");
         assert_eq!(lines("ip -br link show | cut -d' ' -f1"), ["lo"]);
     });
 }

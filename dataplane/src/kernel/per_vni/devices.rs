@@ -299,8 +299,7 @@ pub(super) fn plan_removal(
     attached: &dyn Fn(&str) -> bool,
 ) -> Vec<Step> {
     let mut steps = Vec::new();
-    let mine = |link: &&Link| owned(link) == Some(vni);
-    let mut gone: Vec<&Link> = links.iter().filter(mine).collect();
+    let mut gone: Vec<&Link> = links.marked(vni).collect();
     // The VXLAN device first: no frame goes out that nobody can answer.
     gone.sort_unstable_by_key(|link| (link.is_bridge(), link.index));
     let bridges = links

@@ -27,8 +27,13 @@ impl Kernel {
         }
         let mut last = Vec::new();
         let mut unattached = None;
+        self.fresh.remove(&l2.vni);
         for _ in 0..ROUNDS {
             let plan = self.plan(l2)?;
+            let made = |step: &&Step| matches!(step, Step::CreateBridge { .. } | Step::CreateVxlan { .. });
+            if plan.steps.iter().filter(made).count() == 2 {
+                self.fresh.insert(l2.vni);
+            }
             if plan.steps.is_empty() || plan.steps == last {
                 return Ok(self.devices_stand(l2, plan)?.map(|problem| unattached.unwrap_or(problem)));
             }

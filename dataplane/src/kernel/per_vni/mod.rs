@@ -2,16 +2,19 @@
 //!
 //! See `devices` for which devices that takes and whose they are, `manage` for how they are brought into shape.
 
-use std::collections::BTreeSet;
+use std::cell::Cell;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use foldhash::fast::RandomState;
 use types::Vni;
 
 use super::base::{Base, Placed};
 use super::config::KernelConfig;
 use super::links::{Kind, Link};
 use super::marks;
+use super::observe::EVERYTHING;
 use super::rows::Place;
 use super::wire::{NDA_IFINDEX, NDA_MASTER, Neigh, RTM_DELLINK, RTM_NEWLINK};
 use super::write::{Work, runs};
@@ -22,10 +25,20 @@ use crate::rows::{Key, Row};
 mod devices;
 mod manage;
 
+/// A walk through the FDB of one bridge looks at every device of the host. From so many VNIs on one walk through all
+/// FDBs is shorter.
+const MANY: usize = 32;
+/// Unless it comes by more rows than these, which are not asked for.
+const MOST_ROWS: usize = 256 * 1024;
+
 /// The kernel backend with devices for each VNI.
 #[derive(Debug)]
 pub struct Kernel {
     base: Base,
+    /// Both devices of these VNIs were just made: nothing can be in them yet.
+    fresh: BTreeSet<Vni>,
+    /// So many rows the last walk through everything came by; it fades, so that another is tried in time.
+    walked: usize,
     /// VNIs others set up, as they were last told.
     found: BTreeSet<Vni>,
 }
@@ -38,7 +51,7 @@ const fn place(bridge: u32, vxlan: u32) -> Place {
 impl Kernel {
     /// Opens the sockets in the network namespace of the calling thread, and reads the links there are.
     pub fn open(config: KernelConfig) -> io::Result<Self> {
-        Ok(Self { base: Base::open(config, &[])?, found: BTreeSet::new() })
+        Ok(Self { base: Base::open(config, &[])?, fresh: BTreeSet::new(), walked: 0, found: BTreeSet::new() })
     }
 
     /// Which VNI a row in an FDB belongs to, and where that one is.
@@ -79,13 +92,40 @@ impl Kernel {
             return self.observe_unknown(vni, found);
         };
         let at = *at;
-        self.refresh(vni)?;
-        let state = self.base.vnis.get(&vni).map_or(Device::Missing, |placed| self.state(placed));
+        let state = self.observe_devices(vni)?;
         if state != Device::Missing {
             self.observe_fdb(vni, at, scope, found)?;
             self.base.observe_neighbours(vni, at, found)?;
         }
         Ok(state)
+    }
+
+    fn observe_devices(&mut self, vni: Vni) -> Result<Device, Error> {
+        self.refresh(vni)?;
+        Ok(self.base.vnis.get(&vni).map_or(Device::Missing, |placed| self.state(placed)))
+    }
+
+    /// The same for many VNIs, ascending: every table is walked once, whatever else is in it.
+    fn observe_many(
+        &mut self,
+        vnis: &[Vni],
+        found: &mut dyn FnMut(Fact),
+    ) -> Result<Vec<Result<Device, Error>>, Error> {
+        let states = vnis.iter().map(|vni| self.observe_devices(*vni)).collect();
+        let places: HashMap<u32, (Vni, Place), RandomState> = (vnis.iter())
+            .filter_map(|vni| Some((*vni, self.base.vnis.get(vni)?.at)))
+            .flat_map(|(vni, at)| [at.bridge, at.vxlan].map(|index| (index, (vni, at))))
+            .collect();
+        let walked = Cell::new(0);
+        let whose = |n: &Neigh| {
+            walked.set(walked.get() + 1);
+            places.get(&n.index).or_else(|| places.get(&n.master?)).copied()
+        };
+        self.base.dump_fdb(EVERYTHING, &whose, found)?;
+        self.walked = walked.get();
+        let table = |index| places.get(&index).filter(|(_, at)| at.table == Some(index)).map(|(vni, _)| *vni);
+        self.base.dump_neighbours(None, &table, found)?;
+        Ok(states)
     }
 
     /// What there is in a VNI that was not put in this run (a dry run asks).
@@ -136,7 +176,29 @@ impl Backend for Kernel {
         scope: Scope,
         found: &mut dyn FnMut(Fact),
     ) -> Vec<Result<Device, Error>> {
-        vnis.iter().map(|vni| self.observe_one(*vni, scope, found)).collect()
+        let fresh: BTreeSet<Vni> = vnis.iter().copied().filter(|vni| self.fresh.remove(vni)).collect();
+        let others: Vec<Vni> = vnis.iter().copied().filter(|vni| !fresh.contains(vni)).collect();
+        let mut states: HashMap<Vni, Result<Device, Error>, RandomState> = HashMap::default();
+        for vni in fresh {
+            let state = self.base.vnis.get(&vni).map_or(Device::Missing, |placed| self.state(placed));
+            states.insert(vni, Ok(state));
+        }
+        let many = scope == Scope::All
+            && others.len() >= MANY
+            && others.iter().all(|vni| self.base.vnis.contains_key(vni));
+        if many && self.walked <= MOST_ROWS {
+            match self.observe_many(&others, found) {
+                Ok(all) => states.extend(others.into_iter().zip(all)),
+                Err(error) => states.extend(others.into_iter().map(|vni| (vni, Err(error.clone())))),
+            }
+        } else {
+            self.walked -= if many { self.walked / 64 } else { 0 };
+            for vni in others {
+                let state = self.observe_one(vni, scope, found);
+                states.insert(vni, state);
+            }
+        }
+        vnis.iter().map(|vni| states.remove(vni).unwrap_or(Ok(Device::Missing))).collect()
     }
 
     fn found(&mut self) -> Result<Vec<Vni>, Error> {
@@ -171,6 +233,8 @@ impl Backend for Kernel {
     }
 
     fn poll(&mut self, facts: &mut Vec<Fact>) -> bool {
+        // What has come into them since is told now.
+        self.fresh.clear();
         let mut links = false;
         let more = self.base.hear(facts, &mut |base, message, facts| {
             links |= matches!(message.kind, RTM_NEWLINK | RTM_DELLINK);
