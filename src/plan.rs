@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use anyhow::{Context as _, Result};
 use dataplane::Dataplane;
 use dataplane::intent::{Change, ClientState, Local};
+use dataplane::plane::{self, Step as Planned};
 use dataplane::reconciler::Output as Seen;
 use serde::Serialize;
 use types::Vni;
@@ -102,12 +103,13 @@ pub fn plan(config: &Config) -> Result<Plan> {
     let mut plane = setup::dataplane(&config.dataplane)?;
     let mut steps = Vec::new();
     if let Some(plane) = &mut plane {
-        let lines =
+        let planned =
             look(&mut core, &mut **plane, &mut out, &mut steps).with_context(|| hint(&config.dataplane))?;
-        let sure: HashSet<&String> = lines.iter().collect();
         plane.change(&Change::Settled);
-        let all = plane.dry_run(&mut Vec::new())?;
-        let late = all.iter().filter(|line| !sure.contains(line)).map(|line| step(line));
+        let mut all = plane.dry_run(&mut Vec::new())?;
+        let sure: HashSet<&Planned> = planned.iter().collect();
+        all.retain(|step| !sure.contains(step));
+        let late = all.into_iter().map(Step::from);
         // Nobody announces devices: those of a VNI that is not configured go in any case.
         // A flood list that stands gets shorter by what goes, which is told already.
         let perhaps: Vec<_> = late
@@ -117,7 +119,7 @@ pub fn plan(config: &Config) -> Result<Plan> {
                 _ => Step { action: Action::RemoveUnlessAnnounced, ..step },
             })
             .collect();
-        steps.extend(lines.iter().map(|line| step(line)));
+        steps.extend(planned.into_iter().map(Step::from));
         steps.extend(perhaps);
     }
     steps.extend(core.missing().filter_map(|vni| core.lack(vni)).map(|what| Step {
@@ -137,7 +139,7 @@ fn look(
     plane: &mut dyn Dataplane,
     out: &mut Vec<Output>,
     steps: &mut Vec<Step>,
-) -> Result<Vec<String>, dataplane::backend::Error> {
+) -> Result<Vec<Planned>, dataplane::backend::Error> {
     let now = clock::now();
     let mut told: Vec<Local> = Vec::new();
     for _ in 0..TURNS {
@@ -148,7 +150,7 @@ fn look(
             }
         }
         let mut seen = Vec::new();
-        let lines = plane.dry_run(&mut seen)?;
+        let planned = plane.dry_run(&mut seen)?;
         let mut news: Vec<Local> = seen
             .into_iter()
             .filter_map(|s| if let Seen::Local(local) = s { Some(local) } else { None })
@@ -160,7 +162,7 @@ fn look(
         news.retain(|local| !matches!(local, Local::VniReady(_, false)) && !told.contains(local));
         if news.is_empty() {
             steps.extend(told.iter().filter_map(down));
-            return Ok(lines);
+            return Ok(planned);
         }
         for local in news {
             core.handle(Input::Local(local.clone()), now, out);
@@ -199,35 +201,22 @@ fn routes(core: &Core) -> Vec<Step> {
     }
 }
 
-/// A line of a dry run, taken apart.
-fn step(line: &str) -> Step {
-    let new = |action, kind, what: &str| Step { action, kind, what: what.to_owned(), route: None };
-    for (words, action, kind) in [
-        ("add flow ", Action::Add, Kind::Flow),
-        ("change flow ", Action::Change, Kind::Flow),
-        ("remove flow ", Action::Remove, Kind::Flow),
-        ("put ", Action::Add, Kind::Row),
-        ("del ", Action::Remove, Kind::Row),
-    ] {
-        if let Some(what) = line.strip_prefix(words) {
-            return new(action, kind, what);
-        }
+impl From<Planned> for Step {
+    fn from(planned: Planned) -> Self {
+        let action = match planned.action {
+            plane::Action::Add => Action::Add,
+            plane::Action::Change => Action::Change,
+            plane::Action::Remove => Action::Remove,
+            plane::Action::Cannot => Action::Cannot,
+        };
+        let kind = match planned.thing {
+            plane::Thing::Device => Kind::Device,
+            plane::Thing::Command => Kind::Command,
+            plane::Thing::Row => Kind::Row,
+            plane::Thing::Flow => Kind::Flow,
+        };
+        Self { action, kind, what: planned.what, route: None }
     }
-    if line.starts_with("keep somebody else's flow") {
-        return new(Action::Cannot, Kind::Flow, line);
-    }
-    if line.starts_with("ovs-vsctl ") {
-        return new(Action::Add, Kind::Command, line);
-    }
-    // `vni 100: create bridge br-evpn-100`
-    let verb = line.split_once(": ").and_then(|(_, what)| what.split(' ').next()).unwrap_or_default();
-    let action = match verb {
-        "cannot" => Action::Cannot,
-        "create" => Action::Add,
-        "delete" | "release" => Action::Remove,
-        _ => Action::Change,
-    };
-    new(action, Kind::Device, line)
 }
 
 const fn backend(dataplane: &config::Dataplane) -> &'static str {
@@ -249,35 +238,6 @@ const fn hint(dataplane: &config::Dataplane) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines_of_a_dry_run_are_taken_apart() {
-        for (line, action, kind, what) in [
-            (
-                "add flow table=10,priority=0 actions=drop",
-                Action::Add,
-                Kind::Flow,
-                "table=10,priority=0 actions=drop",
-            ),
-            ("change flow a", Action::Change, Kind::Flow, "a"),
-            ("remove flow a", Action::Remove, Kind::Flow, "a"),
-            (
-                "keep somebody else's flow a, in the way",
-                Action::Cannot,
-                Kind::Flow,
-                "keep somebody else's flow a, in the way",
-            ),
-            ("ovs-vsctl add-br x", Action::Add, Kind::Command, "ovs-vsctl add-br x"),
-            ("put vni 1 mac a", Action::Add, Kind::Row, "vni 1 mac a"),
-            ("del vni 1 mac a", Action::Remove, Kind::Row, "vni 1 mac a"),
-            ("vni 1: create bridge b", Action::Add, Kind::Device, "vni 1: create bridge b"),
-            ("vni 1: attach a to b", Action::Change, Kind::Device, "vni 1: attach a to b"),
-            ("vni 1: delete b", Action::Remove, Kind::Device, "vni 1: delete b"),
-            ("vni 1: cannot attach a: no", Action::Cannot, Kind::Device, "vni 1: cannot attach a: no"),
-        ] {
-            assert_eq!(step(line), Step { action, kind, what: what.to_owned(), route: None });
-        }
-    }
 
     #[test]
     fn a_node_without_a_dataplane_plans_nothing() {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use types::{MacAddr, Vni};
 
 use crate::plan::Op;
+use crate::plane::Step;
 use crate::rows::{Key, Row};
 
 /// Something seen in a dataplane: a piece of an observation, or an event.
@@ -204,9 +205,9 @@ pub trait Backend: fmt::Debug {
     /// Appends a bounded number of events; true if there may be more at once.
     fn poll(&mut self, facts: &mut Vec<Fact>) -> bool;
 
-    /// What an op would do, in words, one line a step.
-    fn describe(&mut self, op: &Op) -> Vec<String> {
-        vec![op.to_string()]
+    /// What an op would do.
+    fn describe(&mut self, op: &Op) -> Vec<Step> {
+        vec![Step::of(op)]
     }
 
     /// Where the port of a client is, as seen from a VNI. From now on there is a [`Fact::Port`] when that changes.
@@ -259,7 +260,7 @@ impl<B: Backend + ?Sized> Backend for Box<B> {
         (**self).poll(facts)
     }
 
-    fn describe(&mut self, op: &Op) -> Vec<String> {
+    fn describe(&mut self, op: &Op) -> Vec<Step> {
         (**self).describe(op)
     }
 

@@ -23,6 +23,7 @@ use types::{MacAddr, Time, Vni};
 use crate::backend::{Backend, Error, Fact, Outcome, Scope};
 use crate::intent::{Change, Intent, Local};
 use crate::plan::{self, Op};
+use crate::plane::Step;
 use crate::rows::{Key, Row, Rows};
 use clients::Clients;
 
@@ -450,13 +451,12 @@ impl<B: Backend> Reconciler<B> {
         (self.backend, errors)
     }
 
-    /// A dry run: what would be done to the dataplane now, one line a step, and how clients would be. Changes nothing
-    /// in it.
-    pub fn dry_run(&mut self, out: &mut Vec<Output>) -> Result<Vec<String>, Error> {
+    /// A dry run: what would be done to the dataplane now, and how clients would be. Changes nothing in it.
+    pub fn dry_run(&mut self, out: &mut Vec<Output>) -> Result<Vec<Step>, Error> {
         self.ask_found = true;
         self.ask_found(out);
         self.look_at_clients_dry(out);
-        let mut lines = Vec::new();
+        let mut steps = Vec::new();
         let mut ops = Vec::new();
         let wanted = self.intent.rows();
         let settled = self.intent.settled();
@@ -475,16 +475,16 @@ impl<B: Backend> Reconciler<B> {
         for (vni, state) in vnis.into_iter().zip(states) {
             state?;
             let Some(device) = wanted.device(vni).cloned().map(Row::Vni) else { continue };
-            lines.append(&mut self.backend.describe(&Op::Put(device.clone())));
+            steps.append(&mut self.backend.describe(&Op::Put(device.clone())));
             have.insert(device);
             let mut keys = Vec::new();
             plan::differences(wanted, &have, vni, settled, &mut keys);
             plan::plan(wanted, &have, &keys, &mut ops);
         }
         for op in &ops {
-            lines.append(&mut self.backend.describe(op));
+            steps.append(&mut self.backend.describe(op));
         }
-        Ok(lines)
+        Ok(steps)
     }
 
     fn busy(&self) -> bool {

@@ -1,6 +1,7 @@
 //! Devices: made, adopted, repaired, removed.
 
 use dataplane::intent::{Change, Local};
+use dataplane::plane::{Action, Step, Thing};
 use dataplane::reconciler::{Event, Output};
 
 use crate::harness::*;
@@ -241,14 +242,16 @@ fn a_dry_run_changes_nothing() {
             }
             r.dry_run(&mut Vec::new()).unwrap()
         };
-        let lines_planned = plan();
-        assert_eq!(lines_planned[0], format!("vni 100: create bridge {}", bridge(100)));
-        let attach = format!("vni 100: attach veth1 to {}", bridge(100));
-        assert!(lines_planned.contains(&attach), "{lines_planned:?}");
-        assert!(lines_planned.contains(&"put vni 100 flood to 10.9.0.2".into()), "{lines_planned:?}");
+        let steps = plan();
+        let create = format!("create bridge {}", bridge(100));
+        assert_eq!(steps[0], Step::device(Action::Add, vni(100), create));
+        let attach = format!("attach veth1 to {}", bridge(100));
+        assert!(steps.contains(&Step::device(Action::Change, vni(100), attach)), "{steps:?}");
+        let row = Step::new(Action::Add, Thing::Row, "vni 100 flood to 10.9.0.2");
+        assert!(steps.contains(&row), "{steps:?}");
         assert_eq!(lines("ip -o link show | sed 's/state.*//'"), before);
         drop(Host::new(&base()));
-        assert_eq!(plan(), Vec::<String>::new(), "once done, there is nothing to do");
+        assert_eq!(plan(), [], "once done, there is nothing to do");
     });
 }
 

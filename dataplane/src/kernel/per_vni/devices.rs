@@ -24,6 +24,7 @@ use super::super::links::{Link, Links, Port};
 use super::super::marks::owned;
 use crate::backend::{Error, ErrorKind};
 use crate::intent::L2Vni;
+use crate::plane::Action;
 
 impl KernelConfig {
     pub(super) fn bridge_name(&self, vni: Vni) -> String {
@@ -55,6 +56,19 @@ pub(super) enum Step {
 }
 
 impl Step {
+    /// Does something come, change or go by it?
+    pub(super) const fn action(&self) -> Action {
+        match self {
+            Self::CreateBridge { .. } | Self::CreateVxlan { .. } => Action::Add,
+            Self::Release { .. } | Self::Delete { .. } => Action::Remove,
+            Self::SetLocal { .. }
+            | Self::StopLearning { .. }
+            | Self::Attach { .. }
+            | Self::SetPort { .. }
+            | Self::Up { .. } => Action::Change,
+        }
+    }
+
     /// Does it only matter to this port?
     pub(super) fn is_about_port(&self, name: &str) -> bool {
         matches!(self, Self::Attach { port, .. } | Self::Up { name: port } if port == name)

@@ -20,6 +20,7 @@ use super::wire::{NDA_IFINDEX, NDA_MASTER, Neigh, RTM_DELLINK, RTM_NEWLINK};
 use super::write::{Work, runs};
 use crate::backend::{Backend, Device, Error, Fact, Outcome, PortPlace, Scope};
 use crate::plan::Op;
+use crate::plane;
 use crate::rows::{Key, Row};
 
 mod devices;
@@ -251,21 +252,19 @@ impl Backend for Kernel {
         more
     }
 
-    fn describe(&mut self, op: &Op) -> Vec<String> {
+    fn describe(&mut self, op: &Op) -> Vec<plane::Step> {
+        let planned = |vni, step: &devices::Step| plane::Step::device(step.action(), vni, step);
         match op {
             Op::Put(Row::Vni(l2)) => match self.plan(l2) {
                 Ok(plan) => {
-                    let steps = plan.steps.iter().map(|step| format!("vni {}: {step}", l2.vni));
-                    let problems =
-                        plan.problems.iter().map(|error| format!("vni {}: cannot {error}", l2.vni));
+                    let steps = plan.steps.iter().map(|step| planned(l2.vni, step));
+                    let problems = plan.problems.iter().map(|error| plane::Step::cannot(l2.vni, error));
                     steps.chain(problems).collect()
                 }
-                Err(error) => vec![format!("vni {}: cannot {error}", l2.vni)],
+                Err(error) => vec![plane::Step::cannot(l2.vni, &error)],
             },
-            Op::Remove(vni) => {
-                self.plan_removal(*vni).iter().map(|step| format!("vni {vni}: {step}")).collect()
-            }
-            _ => vec![op.to_string()],
+            Op::Remove(vni) => self.plan_removal(*vni).iter().map(|step| planned(*vni, step)).collect(),
+            _ => vec![plane::Step::of(op)],
         }
     }
 

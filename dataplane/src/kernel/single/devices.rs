@@ -23,6 +23,7 @@ use super::codec::Entry;
 use super::vlans::{Filter, Vlans};
 use crate::backend::{Error, ErrorKind};
 use crate::intent::L2Vni;
+use crate::plane::Action;
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +44,29 @@ pub(super) enum Step {
     Admit { vxlan: Arc<str>, vni: Vni },
     Dismiss { vxlan: Arc<str>, vni: Vni },
     CreateTable { name: String, vlan: u16, vni: Vni },
+}
+
+impl Step {
+    /// Does something come, change or go by it?
+    pub(super) const fn action(&self) -> Action {
+        match self {
+            Self::CreateBridge { .. }
+            | Self::CreateVxlan { .. }
+            | Self::CreateTable { .. }
+            | Self::Map { .. }
+            | Self::Admit { .. } => Action::Add,
+            Self::Delete { .. } | Self::Release { .. } | Self::Unmap { .. } | Self::Dismiss { .. } => {
+                Action::Remove
+            }
+            Self::FilterVlans { .. }
+            | Self::SetLocal { .. }
+            | Self::StopLearning { .. }
+            | Self::SetPort { .. }
+            | Self::Attach { .. }
+            | Self::Up { .. }
+            | Self::Access { .. } => Action::Change,
+        }
+    }
 }
 
 impl fmt::Display for Step {

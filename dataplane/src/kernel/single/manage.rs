@@ -13,6 +13,7 @@ use super::devices::{self, Overlay, Plan, Step};
 use super::edit::Fate;
 use crate::backend::{Error, ErrorKind, Outcome};
 use crate::intent::L2Vni;
+use crate::plane;
 
 /// The kernel has done as it was told, and it is not so.
 fn undone(step: &Step) -> Error {
@@ -361,9 +362,10 @@ impl SingleDevice {
     }
 
     /// What putting a VNI would do.
-    pub(super) fn describe_vni(&mut self, l2: &L2Vni) -> Vec<String> {
+    pub(super) fn describe_vni(&mut self, l2: &L2Vni) -> Vec<plane::Step> {
         let vni = l2.vni;
-        let cannot = |error: &Error| vec![format!("vni {vni}: cannot {error}")];
+        let cannot = |error: &Error| vec![plane::Step::cannot(vni, error)];
+        let planned = |step: &Step| plane::Step::device(step.action(), vni, step);
         if self.base.config.discover {
             return self.discovered(vni).map_or_else(|| cannot(&self.not_found(vni)), |_| Vec::new());
         }
@@ -374,14 +376,14 @@ impl SingleDevice {
         let mut lines = Vec::new();
         if !std::mem::replace(&mut self.described, true) {
             match self.plan_overlay() {
-                Ok(steps) => lines.extend(steps.iter().map(|step| format!("vni {vni}: {step}"))),
+                Ok(steps) => lines.extend(steps.iter().map(planned)),
                 Err(error) => return cannot(&error),
             }
         }
         match self.assign(&mut vec![l2.clone()]).into_iter().next() {
             Some(Ok(vlan)) => {
                 let plan = self.now(|now| devices::plan_vni(l2, vlan, now));
-                lines.extend(plan.steps.iter().map(|step| format!("vni {vni}: {step}")));
+                lines.extend(plan.steps.iter().map(planned));
                 lines.extend(plan.problems.iter().flat_map(cannot));
             }
             Some(Err(error)) => lines.extend(cannot(&error)),

@@ -28,6 +28,7 @@ use super::write::{Work, runs};
 use crate::backend::{Backend, Device, Error, Fact, Outcome, PortPlace, Scope};
 use crate::intent::L2Vni;
 use crate::plan::Op;
+use crate::plane;
 use crate::rows::{Key, Row};
 use alloc::Alloc;
 use codec::{Entry, RTNLGRP_BRVLAN, RTNLGRP_TUNNEL};
@@ -271,11 +272,14 @@ impl Backend for SingleDevice {
         self.hear(facts)
     }
 
-    fn describe(&mut self, op: &Op) -> Vec<String> {
+    fn describe(&mut self, op: &Op) -> Vec<plane::Step> {
         match op {
             Op::Put(Row::Vni(l2)) => self.describe_vni(l2),
-            Op::Remove(vni) => self.removal(*vni).iter().map(|step| format!("vni {vni}: {step}")).collect(),
-            _ => vec![op.to_string()],
+            Op::Remove(vni) => {
+                let planned = |step: &Step| plane::Step::device(step.action(), *vni, step);
+                self.removal(*vni).iter().map(planned).collect()
+            }
+            _ => vec![plane::Step::of(op)],
         }
     }
 

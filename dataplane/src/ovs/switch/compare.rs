@@ -10,6 +10,7 @@ use super::super::installed::{Packed, Stands};
 use super::super::pipeline::Unit;
 use super::super::tools::Failure;
 use super::{COMPARE, COMPARE_SHARE, Left, Switch};
+use crate::plane::{Action, Step, Thing};
 use crate::reconciler::{Event, Output};
 
 /// So many flows of others are remembered, in order not to write over them between two comparisons.
@@ -210,21 +211,23 @@ impl Switch {
         }
     }
 
-    /// What a comparison would do now, in words; changes nothing.
-    pub(super) fn differences(&self, bridge_stands: bool) -> Result<Vec<String>, Failure> {
+    /// What a comparison would do now; changes nothing.
+    pub(super) fn differences(&self, bridge_stands: bool) -> Result<Vec<Step>, Failure> {
         let mut want = self.want();
         let settled = self.pipeline.intent().settled();
-        let mut lines = Vec::new();
+        let mut steps = Vec::new();
+        let step = |action, flow: String| Step::new(action, Thing::Flow, flow);
         if bridge_stands {
             self.tools.dump(&mut |line| {
                 let Some(dumped) = flow::parse_dump_line(line) else { return };
                 match want.flows.get_mut(&dumped.id()) {
                     Some(wanted) if dumped.is_ours() => wanted.found = Some(Left::of(&dumped)),
                     Some(_) => {
-                        lines.push(format!("keep somebody else's flow {}, in the way", dumped.to_flow()));
+                        let kept = format!("keep somebody else's flow {}, in the way", dumped.to_flow());
+                        steps.push(step(Action::Cannot, kept));
                     }
                     None if dumped.is_ours() && settled => {
-                        lines.push(format!("remove flow {}", dumped.to_flow()));
+                        steps.push(step(Action::Remove, dumped.to_flow().to_string()));
                     }
                     None => {}
                 }
@@ -235,11 +238,11 @@ impl Switch {
                 match want.flows.get(&flow.id()) {
                     Some(wanted) if wanted.is_right() => {}
                     Some(Wanted { found: Some(found), .. }) if self.waits(unit, &flow, found.actions) => {}
-                    Some(Wanted { found: Some(_), .. }) => lines.push(format!("change flow {flow}")),
-                    _ => lines.push(format!("add flow {flow}")),
+                    Some(Wanted { found: Some(_), .. }) => steps.push(step(Action::Change, flow.to_string())),
+                    _ => steps.push(step(Action::Add, flow.to_string())),
                 }
             }
         }
-        Ok(lines)
+        Ok(steps)
     }
 }

@@ -8,6 +8,7 @@ use super::super::bridge;
 use super::super::tools::{Cause, Failure, News};
 use super::{Link, Piece, RETRY_MAX, RETRY_MIN, Retry, Switch, backoff};
 use crate::backend::{Error, ErrorKind};
+use crate::plane::{Action, Step, Thing};
 use crate::reconciler::{Event, Output};
 
 /// After the first attempt to connect that failed; doubled for each further one.
@@ -203,17 +204,18 @@ impl Switch {
     }
 
     /// What a dry run shows: looks at everything, changes nothing.
-    pub(super) fn rehearse(&mut self, out: &mut Vec<Output>) -> Result<Vec<String>, Failure> {
+    pub(super) fn rehearse(&mut self, out: &mut Vec<Output>) -> Result<Vec<Step>, Failure> {
         let db = super::Db::read(&*self.tools)?;
         let setup = bridge::plan(&self.config, &db).map_err(|error| Failure { cause: Cause::Away, error })?;
-        let mut lines: Vec<String> = setup.steps.iter().map(ToString::to_string).collect();
+        let command = |step: &bridge::Step| Step::new(Action::Add, Thing::Command, step.to_string());
+        let mut steps: Vec<Step> = setup.steps.iter().map(command).collect();
         self.vxlan = Some(setup.vxlan);
         let stands = db.bridge(&self.config.bridge).is_some();
         let ports = if stands { self.tools.ports()? } else { Vec::new() };
         let planned = (!setup.steps.is_empty()).then_some(bridge::OFPORT);
         self.set_ports(&ports, planned);
         out.extend(self.untold.drain(..).map(Output::Local));
-        lines.extend(self.differences(stands)?);
-        Ok(lines)
+        steps.extend(self.differences(stands)?);
+        Ok(steps)
     }
 }

@@ -29,7 +29,7 @@ use super::tools::{Commands, Failure, Monitor, Tools};
 use crate::backend::{Error, ErrorKind};
 use crate::backoff::backoff;
 use crate::intent::{Change, Local};
-use crate::plane::{Dataplane, Standing};
+use crate::plane::{Dataplane, Standing, Step};
 use crate::reconciler::{Event, Output, Status};
 use crate::rows::Key;
 
@@ -381,7 +381,7 @@ impl Dataplane for Switch {
         }
     }
 
-    fn dry_run(&mut self, out: &mut Vec<Output>) -> Result<Vec<String>, Error> {
+    fn dry_run(&mut self, out: &mut Vec<Output>) -> Result<Vec<Step>, Error> {
         self.rehearse(out).map_err(|failure| failure.error)
     }
 

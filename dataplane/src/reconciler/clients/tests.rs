@@ -188,8 +188,8 @@ fn a_dry_run_says_how_clients_would_be() {
         r.change(&change);
     }
     let mut out = Vec::new();
-    let lines = r.dry_run(&mut out).unwrap();
+    let steps = r.dry_run(&mut out).unwrap();
     assert_eq!(said(&out), ["b down: there is no interface tap1 yet", "a up tap0"]);
-    assert!(lines.iter().any(|line| line.contains("tap0")), "{lines:?}");
+    assert!(steps.iter().any(|step| step.what.contains("tap0")), "{steps:?}");
     assert_eq!(r.backend().ops(), 0);
 }
