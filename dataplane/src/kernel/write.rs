@@ -85,7 +85,10 @@ impl Base {
             let op = &ops[i];
             let gone = matches!(refusal.errno, Errno::NOENT | Errno::NODEV | Errno::NXIO);
             match op {
-                Op::Del(Row::Mac(..)) if refusal.errno == Errno::NOENT => halves.push(i),
+                // (EINVAL: its VLAN is gone from the port, so that nobody can reach the bridge's half any more.)
+                Op::Del(Row::Mac(..)) if matches!(refusal.errno, Errno::NOENT | Errno::INVAL) => {
+                    halves.push(i);
+                }
                 Op::Del(_) if gone => {}
                 _ => outcomes[i] = Outcome::Failed(refused(op.to_string(), refusal)),
             }

@@ -8,7 +8,8 @@ use foldhash::fast::RandomState;
 use types::{MacAddr, Time, Vni};
 
 use super::{
-    AUDIT_BATCH, Event, LocalMac, LocalNeighbour, OBSERVE_BATCH, Output, RESYNC_SHARE, Reconciler, Seen,
+    AUDIT_BATCH, Event, LocalMac, LocalNeighbour, OBSERVE_BATCH, Output, RESYNC_SHARE, Reconciler, Retry,
+    Seen,
 };
 use crate::backend::{Backend, Device, Error, Fact, Scope};
 use crate::intent::Local;
@@ -182,24 +183,43 @@ impl<B: Backend> Reconciler<B> {
     }
 
     /// Asks which VNIs others have set up, and tells what is new of them.
-    pub(super) fn ask_found(&mut self, out: &mut Vec<Output>) {
+    pub(super) fn ask_found(&mut self, now: Time, out: &mut Vec<Output>) {
         if !std::mem::take(&mut self.ask_found) {
             return;
         }
         match self.backend.found() {
-            Ok(now) => {
-                let now: BTreeSet<Vni> = now.into_iter().collect();
-                let gone = self.found.difference(&now).map(|vni| Local::Found(*vni, false));
-                let new = now.difference(&self.found).map(|vni| Local::Found(*vni, true));
-                out.extend(gone.chain(new).map(Output::Local));
-                if !now.is_empty() && !std::mem::replace(&mut self.found_some, true) {
+            Ok(found) => {
+                let found: BTreeSet<Vni> = found.into_iter().collect();
+                let before = std::mem::replace(&mut self.found, found.clone());
+                for vni in before.difference(&found) {
+                    self.taken_away(*vni, now, out);
+                }
+                for vni in found.difference(&before) {
+                    out.push(Output::Local(Local::Found(*vni, true)));
+                    if self.retries.remove(&Key::Vni(*vni)).is_some() {
+                        self.dirty_vnis.insert(*vni);
+                    }
+                }
+                if !found.is_empty() && !std::mem::replace(&mut self.found_some, true) {
                     out.push(Output::Local(Local::FoundAll));
                 }
-                self.found = now;
             }
             // The next resync asks again.
             Err(error) => self.failed(vec![error], out),
         }
+    }
+
+    /// Others took a VNI away. Most likely it will not be wanted in a moment: it is not looked for before.
+    fn taken_away(&mut self, vni: Vni, now: Time, out: &mut Vec<Output>) {
+        out.push(Output::Local(Local::Found(vni, false)));
+        if self.intent.rows().device(vni).is_none() {
+            return;
+        }
+        self.observe.remove(&vni);
+        self.dirty_vnis.remove(&vni);
+        self.set_ready(vni, false, out);
+        let at = now + self.config.retry_min;
+        self.retries.insert(Key::Vni(vni), Retry { attempts: 0, at });
     }
 
     pub(super) fn finish_resync(&mut self, now: Time) {

@@ -362,7 +362,7 @@ impl<B: Backend> Reconciler<B> {
             self.start_resync(now, out);
         }
         self.retry_due(now);
-        self.ask_found(out);
+        self.ask_found(now, out);
         self.look_at_clients(out);
         self.put_devices(now, out);
         self.audit_some(out);
@@ -454,7 +454,7 @@ impl<B: Backend> Reconciler<B> {
     /// A dry run: what would be done to the dataplane now, and how clients would be. Changes nothing in it.
     pub fn dry_run(&mut self, out: &mut Vec<Output>) -> Result<Vec<Step>, Error> {
         self.ask_found = true;
-        self.ask_found(out);
+        self.ask_found(Time::ZERO, out);
         self.look_at_clients_dry(out);
         let mut steps = Vec::new();
         let mut ops = Vec::new();

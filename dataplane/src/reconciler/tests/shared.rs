@@ -57,6 +57,39 @@ fn vnis_that_others_set_up_are_told_as_they_come_and_go() {
 }
 
 #[test]
+fn what_others_take_away_is_no_failure_and_no_repair() {
+    let mut node = Node::new(Memory::shared());
+    node.r.backend_mut().set_found(vni(1), true);
+    node.change(&whole(1));
+    node.quiet();
+    assert_eq!(node.r.status().installed, 4);
+    let take_away = |node: &mut Node| {
+        node.r.backend_mut().set_found(vni(1), false);
+        node.r.backend_mut().drop_row(&Key::Vni(vni(1)));
+        let out = node.quiet();
+        assert!(!out.iter().any(|o| matches!(o, Output::Event(_))), "{out:?}");
+        assert_eq!(locals(out)[..2], [Local::Found(vni(1), false), Local::VniReady(vni(1), false)]);
+    };
+    take_away(&mut node);
+    node.change(&[Change::DelVni(vni(1))]);
+    node.quiet();
+    assert_eq!((node.r.status().installed, node.r.status().failing), (0, 0));
+    assert!(node.r.status().in_sync, "{:?}", node.r.status());
+    // For whom it is wanted all the same, it is looked for soon, and when it is back.
+    node.r.backend_mut().set_found(vni(1), true);
+    node.change(&whole(1));
+    node.quiet();
+    take_away(&mut node);
+    assert!(!node.r.status().in_sync);
+    node.r.backend_mut().refuse(Some(ErrorKind::NoDevice));
+    assert!(node.after(2).iter().any(|o| matches!(o, Output::Event(Event::Failed { .. }))));
+    node.r.backend_mut().refuse(None);
+    node.r.backend_mut().set_found(vni(1), true);
+    node.quiet();
+    assert_eq!((node.r.status().installed, node.r.status().failing), (4, 0));
+}
+
+#[test]
 fn a_dry_run_tells_of_vnis_that_others_set_up() {
     let mut node = Node::new(Memory::shared());
     node.r.backend_mut().set_found(vni(1), true);
