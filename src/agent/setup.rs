@@ -76,8 +76,13 @@ pub(crate) fn core_config(config: &Config) -> CoreConfig {
 fn lack(dataplane: &config::Dataplane) -> Option<String> {
     let config::Dataplane::Kernel(kernel) = dataplane else { return None };
     let lack = match kernel.layout {
-        config::Layout::SingleDevice => format!("no VLAN is mapped to it on {}", kernel.vxlan),
-        config::Layout::DevicePerVni => "no VXLAN device in a bridge carries it".to_owned(),
+        config::Layout::SingleDevice => format!(
+            "no VLAN is mapped to it (bridge vlan add dev {} vid VLAN tunnel_info id VNI)",
+            kernel.vxlan
+        ),
+        config::Layout::DevicePerVni => {
+            "no VXLAN device in a bridge carries it (ip link add NAME type vxlan id VNI …)".to_owned()
+        }
     };
     kernel.discover.then_some(lack)
 }

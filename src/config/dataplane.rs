@@ -139,8 +139,14 @@ fn kernel(mut s: Section<'_>, l2vnis: &[Section<'_>]) -> Option<Kernel> {
             });
             (bridge, vxlan)
         }
-        _ => prefixes(&mut s, l2vnis).unzip(),
+        _ => prefixes(&mut s, l2vnis),
     };
+    // The backend has the last word on names; better here, with a place, than when the daemon starts.
+    let names = bridge.zip(vxlan).zip(layout).filter(|((bridge, vxlan), layout)| {
+        let (bridge, vxlan, layout) = (bridge.clone(), vxlan.clone(), *layout);
+        let devices = KernelConfig { layout, bridge, vxlan, ..KernelConfig::default() };
+        devices.validate().map_err(|reason| s.problem(reason)).is_ok()
+    });
     let discover = or(s.get("discover"), false, Value::boolean);
     let manage_devices = or(s.get("manage-devices"), discover != Some(true), |value| {
         let manage = value.boolean()?;
@@ -150,13 +156,14 @@ fn kernel(mut s: Section<'_>, l2vnis: &[Section<'_>]) -> Option<Kernel> {
         Some(manage)
     });
     s.finish();
+    let ((bridge, vxlan), layout) = names?;
     Some(Kernel {
         vtep: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         vxlan_port: VXLAN_PORT,
         on_exit: OnExit::Keep,
-        layout: layout?,
-        bridge: bridge?,
-        vxlan: vxlan?,
+        layout,
+        bridge,
+        vxlan,
         manage_devices: manage_devices?,
         discover: discover?,
     })
@@ -164,7 +171,7 @@ fn kernel(mut s: Section<'_>, l2vnis: &[Section<'_>]) -> Option<Kernel> {
 
 /// What the names of bridges and VXLAN devices start with. They are made from these and a VNI: the longest that is
 /// configured has to fit.
-fn prefixes(s: &mut Section<'_>, l2vnis: &[Section<'_>]) -> Option<(String, String)> {
+fn prefixes(s: &mut Section<'_>, l2vnis: &[Section<'_>]) -> (Option<String>, Option<String>) {
     let vnis = l2vnis.iter().filter_map(|l2vni| l2vni.peek("vni"));
     let digits = vnis.filter(|n| *n <= u64::from(Vni::MAX.get())).max().unwrap_or(1).to_string().len();
     let mut prefix = |key, default: &str| {
@@ -180,11 +187,7 @@ fn prefixes(s: &mut Section<'_>, l2vnis: &[Section<'_>]) -> Option<(String, Stri
             Some(name)
         })
     };
-    let (bridge, vxlan) = (prefix("bridge", "br-evpn"), prefix("vxlan", "vxlan"));
-    // The backend has the last word on names; better here, with a place, than when the daemon starts.
-    let devices = KernelConfig { bridge: bridge?, vxlan: vxlan?, ..KernelConfig::default() };
-    devices.validate().map_err(|reason| s.problem(reason)).ok()?;
-    Some((devices.bridge, devices.vxlan))
+    (prefix("bridge", "br-evpn"), prefix("vxlan", "vxlan"))
 }
 
 /// `[dataplane.ovs]`; what the section around it says is filled in by the caller.

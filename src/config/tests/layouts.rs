@@ -122,6 +122,10 @@ fn names_of_a_single_device() {
             "9:10 dataplane.kernel.bridge: too long: the name of a device has at most 15 characters, this one 16",
         ),
         ("vxlan = \"vx lan\"", "9:9 dataplane.kernel.vxlan: ' ' cannot be in the name of a network device"),
+        (
+            "bridge = \"bräu\"",
+            "7:1 dataplane.kernel: bridge: an interface name has 1 to 15 letters, digits, dashes, dots and underscores",
+        ),
         ("vxlan = \"br-evpn\"", "9:9 dataplane.kernel.vxlan: is the name of the bridge"),
     ] {
         let text = format!("{ROUTER}[dataplane.kernel]\nlayout = \"single-device\"\n{lines}\n");
