@@ -6,9 +6,8 @@ use foldhash::fast::RandomState;
 use types::Vni;
 
 use super::super::ROUNDS;
-use super::super::links::{self, Link};
-use super::super::marks;
 use super::super::wire::{NLM_F_CREATE, NLM_F_EXCL, RTM_DELLINK, RTM_NEWLINK, RTM_SETLINK};
+use super::super::{links, marks};
 use super::SingleDevice;
 use super::devices::{self, Overlay, Plan, Step};
 use super::edit::Fate;
@@ -152,25 +151,11 @@ impl SingleDevice {
             | Step::CreateTable { .. } => return Ok(()),
         };
         self.base.batch = batch;
-        let changed = self.base.change_link(step, changed, optional);
+        self.base.change_link(step, changed, optional)?;
         match step {
-            Step::CreateBridge { name } => changed.and_then(|()| self.check_filtering(name)),
-            Step::Up { name } => changed.map_err(|error| self.name_rival(name, error)),
-            _ => changed,
+            Step::CreateBridge { name } => self.check_filtering(name),
+            _ => Ok(()),
         }
-    }
-
-    /// A VXLAN device that cannot be set up because another has its UDP port: which one.
-    fn name_rival(&self, name: &str, error: Error) -> Error {
-        let port = |link: &Link| link.vxlan().map(|vxlan| vxlan.port);
-        let own = self.base.links.named(name).and_then(port);
-        let is_rival = |link: &&Link| link.name != name && link.up && own.is_some() && port(link) == own;
-        let Some(rival) = self.base.links.iter().find(is_rival) else { return error };
-        let reason = format!(
-            "{}: {} uses the UDP port; remove it, or set another vxlan-port",
-            error.reason, rival.name
-        );
-        Error::new(error.kind, error.action, reason)
     }
 
     /// A kernel without VLAN filtering makes a bridge all the same: it is of no use.
