@@ -7,9 +7,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::ovs::BRIDGE;
 use crate::process::{self, Usage};
 use crate::sandbox::{self, DUT, RECEIVER, SENDER};
+use crate::vnis::Layout;
 use crate::{Result, clock};
 
 /// The AS of the daemon under test.
@@ -73,6 +76,11 @@ pub(crate) fn check(wanted: &[Kind], evpnd: Option<PathBuf>) -> Result<()> {
         }
     }
     if missing.is_empty() { Ok(()) } else { Err(format!("missing: {}", missing.join("; "))) }
+}
+
+/// The evpnd binary to measure, once it was looked for.
+pub(crate) fn evpnd_path() -> Result<&'static Path> {
+    EVPND.get().map(PathBuf::as_path).ok_or_else(|| "evpnd was not looked for".into())
 }
 
 /// How to get a program.
@@ -190,6 +198,25 @@ impl Daemon {
         Self::evpnd(&dir, &config)
     }
 
+    /// evpnd with these VNIs, on devices that it makes, and [`SENDER`] as its only neighbour.
+    pub(crate) fn with_vnis(layout: Layout, vnis: &[u32]) -> Result<Self> {
+        let dir = sandbox::fresh_dir("evpnd")?;
+        let config = vnis_config(&dir, layout, vnis);
+        Self::evpnd(&dir, &config)
+    }
+
+    /// Changes the VNIs in the configuration of such a one.
+    pub(crate) fn reload_with_vnis(&self, layout: Layout, vnis: &[u32]) -> Result<()> {
+        let dir = Path::new(&self.log).parent().map(|dir| dir.display().to_string()).unwrap_or_default();
+        write(&format!("{dir}/evpnd.toml"), &vnis_config(&dir, layout, vnis))
+    }
+
+    /// Has it read its configuration again.
+    pub(crate) fn hang_up(&self) -> Result<()> {
+        let mut pids = self.children.iter().map(Pid::from_child);
+        pids.try_for_each(|pid| kill_process(pid, Signal::HUP)).map_err(|e| e.to_string())
+    }
+
     /// evpnd on Open vSwitch, with these client files and one neighbour.
     pub(crate) fn ovs(neighbour: (Ipv4Addr, u32), clients: &str) -> Result<Self> {
         let dir = sandbox::fresh_dir("evpnd")?;
@@ -223,7 +250,7 @@ impl Daemon {
 
     fn evpnd(dir: &str, config: &str) -> Result<Self> {
         write(&format!("{dir}/evpnd.toml"), config)?;
-        let binary = EVPND.get().ok_or("evpnd was not looked for")?.to_string_lossy();
+        let binary = evpnd_path()?.to_string_lossy();
         Self::start(Kind::Evpnd, dir, &[(&binary, &format!("run -c {dir}/evpnd.toml"))])
     }
 
@@ -308,6 +335,20 @@ fn evpnd_config(dir: &str, neighbors: &[(Ipv4Addr, u32)]) -> String {
     );
     for (address, asn) in neighbors {
         config += &format!("[[bgp.neighbor]]\naddress = \"{address}\"\nremote-asn = {asn}\npassive = true\n");
+    }
+    config
+}
+
+/// The device-per-vni names end in a VNI; those of single-device are whole.
+fn vnis_config(dir: &str, layout: Layout, vnis: &[u32]) -> String {
+    let mut config = evpnd_config(dir, &[(SENDER, SENDER_ASN)]);
+    config += &format!(
+        "[dataplane]\nbackend = \"kernel\"\nvtep = \"{DUT}\"\n\
+         [dataplane.kernel]\nlayout = \"{}\"\nbridge = \"br\"\nvxlan = \"vx\"\n",
+        layout.name()
+    );
+    for vni in vnis {
+        config += &format!("[[l2vni]]\nvni = {vni}\n");
     }
     config
 }

@@ -19,13 +19,13 @@ use crate::clock::now;
 use crate::sandbox;
 use crate::wire::Table;
 
-const RTM_NEWNEIGH: u16 = 28;
-const RTM_GETNEIGH: u16 = 30;
-const NLM_F_REQUEST: u16 = 1;
-const AF_BRIDGE: u8 = 7;
-const NTF_SELF: u8 = 2;
+pub(crate) const RTM_NEWNEIGH: u16 = 28;
+pub(crate) const RTM_GETNEIGH: u16 = 30;
+pub(crate) const NLM_F_REQUEST: u16 = 1;
+pub(crate) const AF_BRIDGE: u8 = 7;
+pub(crate) const NTF_SELF: u8 = 2;
 const NTF_MASTER: u8 = 4;
-const NDA_LLADDR: u16 = 2;
+pub(crate) const NDA_LLADDR: u16 = 2;
 const RTNLGRP_NEIGH: u32 = 3;
 /// Between two looks at the sample.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -233,7 +233,7 @@ impl Monitor {
 }
 
 /// Calls `each` with type, sequence number and body of every message in a datagram.
-fn each_message(mut datagram: &[u8], mut each: impl FnMut(u16, u32, &[u8])) {
+pub(crate) fn each_message(mut datagram: &[u8], mut each: impl FnMut(u16, u32, &[u8])) {
     while let [a, b, c, d, kind_a, kind_b, _, _, s, t, u, v, ..] = *datagram {
         let length = u32::from_ne_bytes([a, b, c, d]) as usize;
         let Some(body) = datagram.get(16..length) else { return };

@@ -10,7 +10,7 @@ use crate::Result;
 use crate::clock::now;
 use crate::daemon::{Daemon, Kind, SENDER_ASN, VNI};
 use crate::ovs::{self, BRIDGE, Monitor, Switch};
-use crate::peer::Peer;
+use crate::peer::{Counted, Peer};
 use crate::process::{self, Usage};
 use crate::sandbox::{self, DUT, RECEIVER, SENDER};
 use crate::wire::Table;
@@ -55,7 +55,7 @@ pub(crate) fn measure(agent: &Agent, macs: usize, limit: Duration) -> Result<Sam
     let daemon = start(agent, &clients, false)?;
     let measured = || {
         let table = table_of(agent);
-        let sender = Peer::connect(SENDER, DUT, SENDER_ASN, 0, Duration::from_secs(20))?;
+        let sender = Peer::connect(SENDER, DUT, SENDER_ASN, Counted::Macs(0), Duration::from_secs(20))?;
         let routes = Table::one_vni(macs + SINGLES, VNI, SENDER_ASN);
         sender.send(&routes.announce_vteps())?;
         daemon.quiet();
@@ -145,7 +145,7 @@ pub(crate) fn start_with(agent: &Agent, clients: usize, limit: Duration) -> Resu
                     RECEIVER,
                     DUT,
                     crate::daemon::RECEIVER_ASN,
-                    clients,
+                    Counted::Macs(clients),
                     Duration::from_secs(20),
                 )?;
                 peer.wait_for(clients, began, limit)
@@ -168,7 +168,7 @@ pub(crate) fn idle(agent: &Agent, macs: usize, span: Duration) -> Result<Duratio
     let daemon = start(agent, &clients, false)?;
     let measured = || {
         let table = table_of(agent);
-        let sender = Peer::connect(SENDER, DUT, SENDER_ASN, 0, Duration::from_secs(20))?;
+        let sender = Peer::connect(SENDER, DUT, SENDER_ASN, Counted::Macs(0), Duration::from_secs(20))?;
         let routes = Table::one_vni(macs, VNI, SENDER_ASN);
         sender.send(&routes.announce_vteps())?;
         sender.send(&routes.announce())?;

@@ -11,6 +11,7 @@
 mod clock;
 mod daemon;
 mod fdb;
+mod floods;
 mod flows;
 mod ovs;
 mod parser;
@@ -20,6 +21,7 @@ mod process;
 mod relay;
 mod report;
 mod sandbox;
+mod vnis;
 mod vtep;
 mod wire;
 
@@ -27,16 +29,20 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use crate::daemon::Kind;
+use crate::vnis::Layout;
 
 /// What went wrong, for people.
 pub(crate) type Result<T> = std::result::Result<T, String>;
 
 const USAGE: &str = "\
-usage: evpnd-bench [all|relay|fdb|flows|latency|parse|idle ...] [OPTION ...]
+usage: evpnd-bench [all|relay|fdb|vnis|flows|latency|parse|idle ...] [OPTION ...]
   --runs N          runs of each candidate, taking turns (3)
   --routes N,...    sizes of the relay measurement (10k,100k,1M)
   --macs N,...      sizes of the FDB measurement (100k,300k)
   --only NAME,...   of evpnd, frr, gobgp, floor, batch, connector
+  --vnis N,...      sizes of the measurement of VNIs (1,100,1k,4k)
+  --layout NAME     of the measurement of VNIs; single-device runs in a virtual machine if this kernel lacks
+                    VLAN filtering (both)
   --flows N,...     sizes of the Open vSwitch measurement (10k,100k)
   --evpnd PATH      the binary to measure (built beside this one)
   --evpn-connector PATH   with gobgpd beside evpnd on Open vSwitch (default: what is in PATH, if any)
@@ -51,6 +57,10 @@ pub(crate) struct Options {
     pub(crate) macs: Vec<usize>,
     pub(crate) only: Option<Vec<String>>,
     pub(crate) flows: Vec<usize>,
+    pub(crate) vnis: Vec<usize>,
+    pub(crate) layouts: Vec<Layout>,
+    /// Print figures for another of us to read, not tables.
+    pub(crate) raw: bool,
     pub(crate) evpnd: Option<PathBuf>,
     pub(crate) connector: Option<PathBuf>,
     pub(crate) write: Option<PathBuf>,
@@ -65,6 +75,9 @@ impl Options {
             macs: vec![100_000, 300_000],
             only: None,
             flows: vec![10_000, 100_000],
+            vnis: vec![1, 100, 1000, 4000],
+            layouts: Layout::ALL.to_vec(),
+            raw: false,
             evpnd: None,
             connector: None,
             write: None,
@@ -73,7 +86,7 @@ impl Options {
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{argument} what?"));
             match argument.as_str() {
-                "all" | "relay" | "fdb" | "flows" | "latency" | "parse" | "idle" => {
+                "all" | "relay" | "fdb" | "vnis" | "flows" | "latency" | "parse" | "idle" => {
                     options.what.push(argument);
                 }
                 "--runs" => options.runs = number(&value()?)?.max(1),
@@ -81,6 +94,12 @@ impl Options {
                 "--macs" => options.macs = value()?.split(',').map(number).collect::<Result<_>>()?,
                 "--only" => options.only = Some(value()?.split(',').map(str::to_owned).collect()),
                 "--flows" => options.flows = value()?.split(',').map(number).collect::<Result<_>>()?,
+                "--vnis" => options.vnis = value()?.split(',').map(number).collect::<Result<_>>()?,
+                "--layout" => {
+                    let name = value()?;
+                    options.layouts.retain(|layout| layout.name() == name);
+                }
+                "--raw" => options.raw = true,
                 "--evpn-connector" => options.connector = Some(value()?.into()),
                 "--evpnd" => options.evpnd = Some(value()?.into()),
                 "--write" => options.write = Some(value()?.into()),
@@ -134,7 +153,7 @@ fn finish(result: Result<ExitCode>) -> ExitCode {
 fn start(options: &Options) -> Result<ExitCode> {
     let needed = |kind: &Kind| {
         let measured = match kind {
-            Kind::Evpnd => ["relay", "fdb", "flows", "latency", "idle"].as_slice(),
+            Kind::Evpnd => ["relay", "fdb", "vnis", "flows", "latency", "idle"].as_slice(),
             Kind::Frr => &["relay", "fdb", "latency"],
             Kind::Gobgp | Kind::Floor => &["relay"],
         };

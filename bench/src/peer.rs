@@ -1,5 +1,5 @@
 //! A BGP neighbour that only measures: it connects, announces what was encoded beforehand, and keeps a tally of
-//! the type-2 routes it is told. A bit for each route keeps a route sent twice from counting twice.
+//! the routes of one type that it is told. A bit for each route keeps a route sent twice from counting twice.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
@@ -21,7 +21,7 @@ const BUFFER: usize = 1 << 20;
 /// What a neighbour has been told so far.
 #[derive(Clone, Debug)]
 pub(crate) struct Tally {
-    /// Type-2 routes that are there now.
+    /// Routes of the type that is counted that are there now.
     pub(crate) present: usize,
     /// UPDATEs received.
     pub(crate) updates: u64,
@@ -39,6 +39,33 @@ struct Shared {
     writing: Mutex<()>,
 }
 
+/// What is counted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Counted {
+    /// Type 2, up to this index.
+    Macs(usize),
+    /// Type 3, with so many numbers from this one on in their route distinguishers.
+    Imets { first: usize, count: usize },
+}
+
+impl Counted {
+    const fn count(self) -> usize {
+        match self {
+            Self::Macs(count) | Self::Imets { count, .. } => count,
+        }
+    }
+
+    /// The place of a route among those that are counted.
+    fn place(self, kind: u8, index: usize) -> Option<usize> {
+        let index = match (self, kind) {
+            (Self::Macs(_), 2) => index,
+            (Self::Imets { first, .. }, 3) => index.checked_sub(first)?,
+            _ => return None,
+        };
+        (index < self.count()).then_some(index)
+    }
+}
+
 /// An established session.
 pub(crate) struct Peer {
     stream: TcpStream,
@@ -48,12 +75,11 @@ pub(crate) struct Peer {
 
 impl Peer {
     /// Connects from `local` to `remote`, again and again until the session is established or `limit` has passed.
-    /// Routes up to `routes` are counted.
     pub(crate) fn connect(
         local: Ipv4Addr,
         remote: Ipv4Addr,
         asn: u32,
-        routes: usize,
+        counted: Counted,
         limit: Duration,
     ) -> Result<Self> {
         let mut last = String::new();
@@ -64,7 +90,7 @@ impl Peer {
                 None
             }
         };
-        let Some((stream, rest)) = poll(limit, Duration::from_millis(100), attempt) else {
+        let Some((stream, rest)) = poll(limit, Duration::from_millis(10), attempt) else {
             return Err(format!("no session from {local} to {remote} within {limit:?}: {last}"));
         };
         let tally = Tally { present: 0, updates: 0, octets: 0, changed: now(), closed: None };
@@ -73,8 +99,8 @@ impl Peer {
         let reader = Reader {
             stream: stream.try_clone().map_err(|e| e.to_string())?,
             shared: shared.clone(),
-            bits: vec![0; routes.div_ceil(64)],
-            routes,
+            bits: vec![0; counted.count().div_ceil(64)],
+            counted,
             keepalives: 0,
             notification: None,
             tally: shared.tally.lock().expect("no thread panics with it").clone(),
@@ -185,7 +211,7 @@ impl Listener for Handshake {
             _ => {}
         }
     }
-    fn route(&mut self, _: usize, _: bool) {}
+    fn route(&mut self, _: u8, _: usize, _: bool) {}
 }
 
 fn describe(notification: &[u8]) -> String {
@@ -200,7 +226,7 @@ struct Reader {
     stream: TcpStream,
     shared: Arc<Shared>,
     bits: Vec<u64>,
-    routes: usize,
+    counted: Counted,
     keepalives: usize,
     notification: Option<String>,
     tally: Tally,
@@ -216,10 +242,8 @@ impl Listener for Reader {
         }
     }
 
-    fn route(&mut self, index: usize, reachable: bool) {
-        if index >= self.routes {
-            return;
-        }
+    fn route(&mut self, kind: u8, index: usize, reachable: bool) {
+        let Some(index) = self.counted.place(kind, index) else { return };
         let (word, bit) = (&mut self.bits[index / 64], 1 << (index % 64));
         let was = *word & bit != 0;
         if was != reachable {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::Result;
 use crate::clock::now;
 use crate::daemon::{Daemon, Kind, RECEIVER_ASN, SENDER_ASN};
-use crate::peer::Peer;
+use crate::peer::{Counted, Peer};
 use crate::process::{self, Usage};
 use crate::sandbox::{DUT, RECEIVER, SENDER};
 use crate::wire::Table;
@@ -44,8 +44,8 @@ fn measure_with(kind: Kind, daemon: &Daemon, routes: usize, limit: Duration) -> 
     let patience = Duration::from_secs(15);
     let (sender, receiver) = std::thread::scope(|scope| {
         // Both at once: through the floor they shake hands with each other.
-        let sender = scope.spawn(|| Peer::connect(SENDER, DUT, SENDER_ASN, 0, patience));
-        let receiver = Peer::connect(RECEIVER, DUT, RECEIVER_ASN, routes, patience);
+        let sender = scope.spawn(|| Peer::connect(SENDER, DUT, SENDER_ASN, Counted::Macs(0), patience));
+        let receiver = Peer::connect(RECEIVER, DUT, RECEIVER_ASN, Counted::Macs(routes), patience);
         (sender.join().expect("it does not panic"), receiver)
     });
     let (sender, receiver) = (sender?, receiver?);

@@ -15,7 +15,7 @@ use std::process::{Command, ExitCode};
 use crate::Result;
 
 /// Set in the inner process.
-const INSIDE: &str = "EVPND_BENCH_INSIDE";
+pub(crate) const INSIDE: &str = "EVPND_BENCH_INSIDE";
 /// Where files of a run are; in memory, and gone with the namespaces.
 pub(crate) const DIR: &str = "/run/evpnd-bench";
 

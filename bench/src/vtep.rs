@@ -8,7 +8,7 @@ use crate::Result;
 use crate::clock::now;
 use crate::daemon::{Daemon, Kind, SENDER_ASN, VNI};
 use crate::fdb::{self, Fdb, Monitor};
-use crate::peer::Peer;
+use crate::peer::{Counted, Peer};
 use crate::process::{self, Usage};
 use crate::sandbox::{self, DUT, SENDER};
 use crate::wire::Table;
@@ -135,7 +135,7 @@ pub(crate) fn latency(kind: Kind, times: usize) -> Result<Vec<Duration>> {
 pub(crate) fn idle(span: Duration) -> Result<(Usage, u64)> {
     let daemon = Daemon::idle()?;
     let measured = || {
-        let _peer = Peer::connect(SENDER, DUT, SENDER_ASN, 0, Duration::from_secs(15))?;
+        let _peer = Peer::connect(SENDER, DUT, SENDER_ASN, Counted::Macs(0), Duration::from_secs(15))?;
         // Whatever follows the start is over.
         std::thread::sleep(Duration::from_secs(5));
         let before = process::voluntary_switches(&daemon.pids());
@@ -149,7 +149,7 @@ fn with_vtep<T>(kind: Kind, measure: impl FnOnce(&Peer, &Daemon, u32) -> Result<
     let device = fdb::make_devices(VNI)?;
     let daemon = Daemon::vtep(kind)?;
     let measured = || {
-        let sender = Peer::connect(SENDER, DUT, SENDER_ASN, 0, Duration::from_secs(15))?;
+        let sender = Peer::connect(SENDER, DUT, SENDER_ASN, Counted::Macs(0), Duration::from_secs(15))?;
         sender.send(&Table::one_vni(1, VNI, SENDER_ASN).announce_vteps())?;
         daemon.quiet();
         measure(&sender, &daemon, device)

@@ -93,7 +93,7 @@ impl Table {
         (Self::vtep(set % self.vteps), self.first_vni + (set / self.vteps) as u32)
     }
 
-    fn vtep(number: usize) -> Ipv4Addr {
+    pub(crate) fn vtep(number: usize) -> Ipv4Addr {
         Ipv4Addr::new(10, 9, 1, 1 + number as u8)
     }
 
@@ -134,15 +134,17 @@ impl Table {
         out
     }
 
-    /// One type-3 route for each VTEP in the first VNI: receivers learn of a VTEP from them.
+    /// A type-3 route of each VTEP in each VNI: receivers learn of a VTEP from them.
     pub(crate) fn announce_vteps(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        for vtep in (0..self.vteps).map(Self::vtep) {
-            let mut nlri = vec![3, 17];
-            nlri.extend_from_slice(&rd(vtep, self.first_vni));
-            nlri.extend_from_slice(&[0, 0, 0, 0, 32]);
-            nlri.extend_from_slice(&vtep.octets());
-            self.reach(vtep, self.first_vni, &nlri, Some(vtep), &mut out);
+        for vni in (self.first_vni..).take(self.vnis) {
+            for vtep in (0..self.vteps).map(Self::vtep) {
+                let mut nlri = vec![3, 17];
+                nlri.extend_from_slice(&rd(vtep, vni));
+                nlri.extend_from_slice(&[0, 0, 0, 0, 32]);
+                nlri.extend_from_slice(&vtep.octets());
+                self.reach(vtep, vni, &nlri, Some(vtep), &mut out);
+            }
         }
         out
     }
@@ -198,8 +200,8 @@ fn mac_route(vtep: Ipv4Addr, vni: u32, mac: [u8; 6], out: &mut Vec<u8>) {
 pub(crate) trait Listener {
     /// A message of this type; for a NOTIFICATION also its body.
     fn message(&mut self, kind: u8, body: &[u8]);
-    /// The type-2 route with this index appeared or went.
-    fn route(&mut self, index: usize, reachable: bool);
+    /// A route of this type appeared or went: type 2 with the MAC of this index, or type 3 with this number in its RD.
+    fn route(&mut self, kind: u8, index: usize, reachable: bool);
 }
 
 /// Walks the whole messages in `bytes` by their lengths alone; returns how many octets that took.
@@ -247,10 +249,11 @@ fn walk_update(body: &[u8], listener: &mut impl Listener) -> Option<()> {
 fn walk_nlri(mut run: &[u8], reachable: bool, listener: &mut impl Listener) -> Option<()> {
     while let [kind, length, tail @ ..] = run {
         let length = usize::from(*length);
-        if *kind == 2 {
-            let mac = tail.get(23..29)?;
-            listener
-                .route(usize::from(mac[3]) << 16 | usize::from(mac[4]) << 8 | usize::from(mac[5]), reachable);
+        let number = |octets: &[u8]| octets.iter().fold(0, |n, octet| n << 8 | usize::from(*octet));
+        match kind {
+            2 => listener.route(2, number(tail.get(26..29)?), reachable),
+            3 => listener.route(3, number(tail.get(6..8)?), reachable),
+            _ => {}
         }
         run = tail.get(length..)?;
     }
@@ -272,7 +275,11 @@ mod tests {
         fn message(&mut self, kind: u8, _: &[u8]) {
             self.updates += usize::from(kind == UPDATE);
         }
-        fn route(&mut self, index: usize, reachable: bool) {
+        fn route(&mut self, kind: u8, index: usize, reachable: bool) {
+            if kind == 3 {
+                assert!((200..203).contains(&index));
+                return;
+            }
             self.seen[index] = true;
             self.balance += if reachable { 1 } else { -1 };
         }
@@ -286,6 +293,8 @@ mod tests {
         assert_eq!(walk(&bytes, &mut count), Some(bytes.len()));
         assert_eq!((count.updates, count.balance), (1234_usize.div_ceil(PACKED), 1234));
         assert!(count.seen.iter().all(|&seen| seen));
+        let vteps = Table { vteps: 2, vnis: 3, first_vni: 200, ..table }.announce_vteps();
+        assert_eq!(walk(&vteps, &mut count), Some(vteps.len()));
         let bytes = table.withdraw();
         assert_eq!(walk(&bytes, &mut count), Some(bytes.len()));
         assert_eq!(count.balance, 0);

@@ -1,6 +1,7 @@
 //! What is measured, in which order, and which goal each figure is held against.
 
 mod flows;
+mod vnis;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -32,6 +33,12 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     if options.wants("fdb") {
         fdbs(options, &mut report);
+    }
+    if options.wants("vnis") {
+        vnis::vnis(options, &mut report);
+    }
+    if options.raw {
+        return Ok(if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     if options.wants("flows") {
         flows::flows(options, &mut report);
