@@ -432,13 +432,14 @@ impl<B: Backend> Reconciler<B> {
             self.installed.keys(vni, &mut keys);
             self.intent.rows().keys(vni, &mut keys);
             for key in keys {
-                let stands = self.installed.get(&key);
                 match key {
+                    // A backend may have shown it all the same.
+                    _ if found.contains(&key) => continue,
                     Key::Mac(..) => self.audit.push(key),
                     Key::Flood(..) => self.rewrite.push(key),
                     Key::Vni(_) | Key::Neighbour(..) | Key::Prefix(..) => continue,
                 }
-                if let Some(row) = stands {
+                if let Some(row) = self.installed.get(&key) {
                     found.insert(row);
                 }
             }

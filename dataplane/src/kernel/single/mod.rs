@@ -228,6 +228,9 @@ impl Backend for SingleDevice {
     }
 
     fn found(&mut self) -> Result<Vec<Vni>, Error> {
+        if !self.base.config.discover {
+            return Ok(Vec::new());
+        }
         self.base.read_links()?;
         self.read_vlans()?;
         self.look_for_vnis();

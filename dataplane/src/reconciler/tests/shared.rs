@@ -191,3 +191,18 @@ fn a_large_shared_table_is_not_walked_for_a_small_vni() {
     assert!(out.contains(&Output::Event(Event::Repaired { vni: vni(1), rows: 1, example: key })), "{out:?}");
     assert_eq!(node.r.backend().rows(), node.r.intent().rows());
 }
+
+#[test]
+fn what_was_shown_all_the_same_is_not_looked_up_again() {
+    let mut node = shared(&[Change::Settled]);
+    node.r.config.observe_limit = 2;
+    node.change(&(1..=4).flat_map(whole).collect::<Vec<_>>());
+    node.quiet();
+    node.r.backend_mut().lose_events(true);
+    node.r.backend_mut().drop_row(&Key::Mac(vni(2), mac(1)));
+    node.now = node.now + Duration::from_secs(61);
+    node.r.handle(node.now, &mut node.out);
+    assert_eq!(node.r.audit, [Key::Mac(vni(2), mac(1))], "the others were seen");
+    node.quiet();
+    assert_eq!((node.r.status().repairs, node.r.backend().rows()), (1, node.r.intent().rows()));
+}
