@@ -3,6 +3,8 @@
 CARGO ?= cargo
 # What forwards packets in `make lab`: kernel or ovs.
 BACKEND ?= kernel
+# How the kernel does it: device-per-vni or single-device.
+LAYOUT ?= device-per-vni
 # Seconds for each fuzz target.
 FUZZ_TIME ?= 60
 
@@ -10,6 +12,7 @@ FUZZ_TIME ?= 60
 
 help:
 	@echo "make lab     build evpnd and run the lab: a controller and three hosts in network namespaces; BACKEND=ovs: with Open vSwitch"
+	@echo "         LAYOUT=single-device: 18 endpoints in four overlays on one VXLAN device a host; in a virtual machine if need be"
 	@echo "make test    everything that is checked: format, lints, docs, unit tests, fuzz corpora, end to end, virtual machine"
 	@echo "make lint    format, clippy, licences, docs"
 	@echo "make vm      the tests that need Debian's own kernel, in a virtual machine; those with T=name in their name"
@@ -20,7 +23,7 @@ help:
 
 lab: deps-lab
 	$(CARGO) build --quiet --locked --profile fast --bin evpnd
-	$(CARGO) run --quiet --locked --profile fast --bin evpnd -- lab run --backend $(BACKEND)
+	$(CARGO) run --quiet --locked --profile fast --bin evpnd -- lab run --backend $(BACKEND) --layout $(LAYOUT)
 
 test: deps deps-vm
 	@.ci/check lint test
@@ -46,6 +49,7 @@ deps:
 
 deps-lab:
 	@.ci/deps iproute2 iputils-ping util-linux $(if $(filter ovs,$(BACKEND)),openvswitch-switch ethtool)
+	@$(if $(filter single-device,$(LAYOUT)),.ci/vm filtering || .ci/vm deps)
 
 deps-vm:
 	@.ci/vm deps

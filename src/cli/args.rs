@@ -123,11 +123,15 @@ Examples:
 Examples:
   evpnd lab run                        build it, see it work, break it, mend it, take it down
   evpnd lab run --backend ovs          the same with Open vSwitch and client files
+  evpnd lab run --layout single-device 18 endpoints in four overlays with equal addresses, one VXLAN device a host
+  evpnd lab run --overlays 4           the same overlays with a VXLAN device for each VNI
   evpnd lab up --hosts 5               leave it standing
   evpnd lab exec h1 -- evpnd show macs
   evpnd lab test
   evpnd lab graph .                    its topology as pictures
-  evpnd lab down")]
+  evpnd lab down
+
+A layout that this kernel cannot do is shown in a virtual machine with Debian's kernel, started by the same command.")]
     Lab(LabArgs),
 }
 

@@ -17,9 +17,9 @@ pub struct LabArgs {
 #[derive(Clone, Debug, Subcommand)]
 pub enum LabCommand {
     /// Build it, show it work, break it, mend it, take it down; the exit code tells the result
-    Run(Size),
+    Run(RunArgs),
     /// Build it and leave it standing in the background
-    Up(Size),
+    Up(UpArgs),
     /// Ping between all endpoints of the standing lab
     Test,
     /// Draw the standing lab as its controller sees it: hosts.svg, vlans.svg, overlays.svg
@@ -37,6 +37,28 @@ pub enum LabCommand {
     },
     /// Take the standing lab down
     Down,
+}
+
+/// `evpnd lab run`
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    /// How large it is.
+    #[command(flatten)]
+    pub size: Size,
+    /// Where to put the pictures; a directory of your own for it when left out
+    #[arg(long, value_name = "DIR")]
+    pub pictures: Option<PathBuf>,
+}
+
+/// `evpnd lab up`
+#[derive(Clone, Debug, Args)]
+pub struct UpArgs {
+    /// How large it is.
+    #[command(flatten)]
+    pub size: Size,
+    /// Open a shell beside it, and take it down when that ends; the way in where the lab is in a virtual machine
+    #[arg(long)]
+    pub shell: bool,
 }
 
 /// How large a lab.
@@ -72,7 +94,7 @@ impl LabArgs {
     /// Why these arguments are of no use together, if so.
     pub fn conflict(&self) -> Option<&'static str> {
         match &self.command {
-            LabCommand::Run(size) | LabCommand::Up(size) => size.conflict(),
+            LabCommand::Run(RunArgs { size, .. }) | LabCommand::Up(UpArgs { size, .. }) => size.conflict(),
             _ => None,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{IsTerminal as _, Write as _, stdout};
+use std::path::Path;
 use std::time::Duration;
 
 use types::Time;
@@ -25,8 +26,7 @@ pub(super) struct Show {
 
 impl Show {
     pub(super) fn new() -> Self {
-        let colour = stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        Self { start: clock::now(), colour }
+        Self { start: clock::now(), colour: colourful() }
     }
 
     /// Does a step and prints its outcome in one line.
@@ -50,6 +50,12 @@ impl Show {
     }
 }
 
+/// Whether whoever reads sees colours: on a terminal, or one that somebody else holds for us.
+pub(super) fn colourful() -> bool {
+    let forced = std::env::var_os("CLICOLOR_FORCE").is_some_and(|forced| forced != "0");
+    std::env::var_os("NO_COLOR").is_none() && (forced || stdout().is_terminal())
+}
+
 /// Prints a line. Whoever has stopped to read (`| head`) does not change what the lab does.
 pub(super) fn say(line: impl Display) {
     let mut out = stdout().lock();
@@ -57,7 +63,7 @@ pub(super) fn say(line: impl Display) {
 }
 
 /// Builds, shows, breaks and mends the network.
-pub(super) fn run(shape: Shape) -> Result<()> {
+pub(super) fn run(shape: Shape, dir: &Path) -> Result<()> {
     say(format!(
         "evpnd lab: a controller (AS 64512) and {} hosts (AS 65001-{}), {} endpoint{} on each, {}\n",
         shape.hosts,
@@ -80,7 +86,7 @@ pub(super) fn run(shape: Shape) -> Result<()> {
         Backend::Ovs => demo_ovs::work(&show, &net)?,
     }
     show.step("pictures of it all", || {
-        let says = pictures::draw(&net, &pictures::own_dir()?)?;
+        let says = pictures::draw(&net, dir)?;
         Ok(((), says))
     })?;
     drop(net);
@@ -157,6 +163,8 @@ fn kill_and_mend(show: &Show, net: &Net) -> Result<()> {
     let last = net.hosts.len() - 1;
     let host = &net.hosts[last];
     let name = host.node.name();
+    let single = net.shape.layout == Layout::SingleDevice;
+    let vlans = single.then(|| demo_overlays::told(host)).transpose()?;
     show.step(&format!("kill -9 of {name}'s evpnd"), || host.node.kill9().map(|()| ((), String::new())))?;
     show.step(&format!("rows for {name} gone elsewhere"), || {
         wait_flood(net, &[last])?;
@@ -164,6 +172,15 @@ fn kill_and_mend(show: &Show, net: &Net) -> Result<()> {
         Ok(((), format!("no row for {} left on {}", host.vtep(), others(net, last))))
     })?;
     show.step(&format!("{name}'s evpnd started again"), || host.node.start().map(|()| ((), String::new())))?;
+    if let Some(before) = vlans {
+        show.step("VLANs as before", || {
+            net.lab.wait("VLANs", PATIENCE, || {
+                let now = demo_overlays::told(host)?;
+                if now == before { Ok(()) } else { Err(Error::new(format!("{now:?}, not {before:?}"))) }
+            })?;
+            Ok(((), format!("{name} took up the VLANs it had: {}", before.len())))
+        })?;
+    }
     show.step("flood rows back", || wait_flood(net, &[]))?;
     show.step("MACs back", || wait_macs(net, &[]))?;
     if net.shape.overlays > 1 {

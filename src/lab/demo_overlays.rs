@@ -77,7 +77,7 @@ pub(super) fn vlans(show: &Show, net: &Net) -> Result<()> {
 }
 
 /// The VLANs of a host's VNIs, as evpnd tells them and the kernel has them.
-fn told(host: &Host) -> Result<BTreeMap<u32, u16>> {
+pub(super) fn told(host: &Host) -> Result<BTreeMap<u32, u16>> {
     let name = host.node.name();
     let number = |value: &Value| value.as_u64().and_then(|number| u32::try_from(number).ok());
     let vlan = |value: &Value| value.as_u64().and_then(|number| u16::try_from(number).ok());
@@ -106,7 +106,7 @@ fn told(host: &Host) -> Result<BTreeMap<u32, u16>> {
 /// Who is where: a row for each VNI on each host, with its VLAN if there is one.
 fn table(shape: Shape, vlan: impl Fn(u8, u32) -> Option<u16>) -> String {
     let with = shape.layout == Layout::SingleDevice;
-    let column = |text: &str| if with { format!("  {text:<15}") } else { String::new() };
+    let column = |text: &str| if with { format!("  {text:<16}") } else { String::new() };
     let mut text = format!("VNI    host{}  endpoints", column("VLAN"));
     if shape.hosts > 10 {
         return format!("{} hosts, {} endpoints each", shape.hosts, shape.endpoints);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::shape::{Kind, Seat};
 use super::topology::{Endpoint, Net};
-use super::{Error, Result, patience};
+use super::{Result, patience, several};
 
 /// The most endpoints that a table has room for; of more, only what went wrong is told.
 const TABLE: usize = 24;
@@ -126,21 +126,10 @@ impl Net {
     pub(super) fn ping(&self, round: Round) -> Result<Matrix> {
         let seats = self.seats();
         let all: Vec<_> = self.endpoints().collect();
-        let mut heard = BTreeMap::new();
-        for batch in all.chunks(AT_A_TIME) {
-            let results: Vec<Result<Vec<_>>> = std::thread::scope(|scope| {
-                let running: Vec<_> = batch
-                    .iter()
-                    .map(|(host, from)| {
-                        let targets = targets(round, (*host, &from.seat), &seats);
-                        scope.spawn(move || from.ping_all(&targets, round))
-                    })
-                    .collect();
-                let died = || Err(Error::new("a ping thread died"));
-                running.into_iter().map(|thread| thread.join().unwrap_or_else(|_| died())).collect()
-            });
-            heard.extend(results.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten());
-        }
+        let heard = several(&all, AT_A_TIME, |(host, from)| {
+            from.ping_all(&targets(round, (*host, &from.seat), &seats), round)
+        })?;
+        let heard = heard.into_iter().flatten().collect();
         Ok(Matrix { heard })
     }
 }

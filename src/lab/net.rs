@@ -18,7 +18,10 @@ use std::time::Duration;
 
 use super::node::{Node, run};
 use super::world::World;
-use super::{Error, Result, until};
+use super::{Error, Result, several, until};
+
+/// As many nodes are made at a time as a small machine has use for.
+pub(super) const AT_A_TIME: usize = 4;
 
 /// A set of nodes and links in namespaces of their own, which end with this value (see [`Lab::new`]).
 #[derive(Debug)]
@@ -68,6 +71,13 @@ impl Lab {
         let node = Node::new(&self.world, name, &self.binary)?;
         self.nodes().push(node.clone());
         Ok(node)
+    }
+
+    /// New hosts, several at a time.
+    pub(super) fn hosts(&self, names: &[String]) -> Result<Vec<Node>> {
+        let new = several(names, AT_A_TIME, |name| Node::new(&self.world, name, &self.binary))?;
+        self.nodes().extend(new.iter().cloned());
+        Ok(new)
     }
 
     /// A new endpoint of a host: a namespace with an `eth0` whose other end, on the host, bears the endpoint's name.

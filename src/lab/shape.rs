@@ -13,6 +13,8 @@
 
 use std::fmt::Write as _;
 
+use clap::ValueEnum as _;
+use clap::builder::PossibleValue;
 use serde::{Deserialize, Serialize};
 
 use super::args::{Backend, Layout, Size};
@@ -83,6 +85,19 @@ impl From<Size> for Shape {
 }
 
 impl Shape {
+    /// The arguments that make such a lab, for another evpnd.
+    pub(super) fn arguments(self) -> Vec<String> {
+        let Self { hosts, endpoints, overlays, .. } = self;
+        let name = |value: Option<PossibleValue>| value.map(|v| v.get_name().to_owned()).unwrap_or_default();
+        vec![
+            format!("--hosts={hosts}"),
+            format!("--endpoints={endpoints}"),
+            format!("--backend={}", name(self.backend.to_possible_value())),
+            format!("--layout={}", name(self.layout.to_possible_value())),
+            format!("--overlays={overlays}"),
+        ]
+    }
+
     /// The overlays, all of them.
     pub(super) fn vnis(self) -> impl Iterator<Item = u32> {
         VNI..VNI + u32::from(self.overlays)

@@ -2,6 +2,7 @@
 //!
 //! What is needed to find it is in one small file, `$XDG_RUNTIME_DIR/evpnd-lab.json`, or `/tmp/evpnd-lab-UID.json`.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -90,6 +91,25 @@ pub(super) fn up(shape: Shape) -> Result<()> {
     Ok(())
 }
 
+/// `evpnd lab up --shell`: a shell from which the standing lab is reached, and which it ends with.
+pub(super) fn shell(shape: Shape) -> Result<()> {
+    up(shape)?;
+    say("  exit                               # and the lab is gone\n");
+    let shell = std::env::var_os("SHELL").filter(|shell| Path::new(shell).is_file());
+    let status = Command::new(shell.unwrap_or_else(|| "sh".into())).env("PATH", beside_us()?).status();
+    let ended = down();
+    // What the last command in it came to is nobody's business.
+    status.map_err(|e| Error::new(format!("shell: {e}"))).and(ended)
+}
+
+/// Where programs are looked for, `evpnd` being found from wherever it was started.
+fn beside_us() -> Result<OsString> {
+    let mut path = own_path()?.parent().map(Path::to_owned).unwrap_or_default().into_os_string();
+    path.push(":");
+    path.push(search_path());
+    Ok(path)
+}
+
 /// `evpnd lab test`
 pub(super) fn test() -> Result<()> {
     let net = standing()?.net()?;
@@ -115,14 +135,10 @@ pub(super) fn exec(node: &str, command: &[String]) -> Result<()> {
     let shell = ["sh".to_owned()];
     let (program, args) = command.split_first().or_else(|| shell.split_first()).unzip();
     let program = program.ok_or_else(|| Error::new("nothing to run"))?;
-    // So that `evpnd` is found there, wherever it was started from.
-    let mut path = own_path()?.parent().map(Path::to_owned).unwrap_or_default().into_os_string();
-    path.push(":");
-    path.push(search_path());
     let failed = node
         .command(program)
         .args(args.unwrap_or_default())
-        .env("PATH", path)
+        .env("PATH", beside_us()?)
         .env("PS1", format!("{}# ", node.name()))
         .stdin(std::process::Stdio::inherit())
         .exec();

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Result;
 use super::args::{Backend, Layout};
-use super::net::Lab;
+use super::net::{AT_A_TIME, Lab};
 use super::node::{FLOOD, FdbRow, Node};
 use super::ovs::Plug;
 use super::shape::{CLIENTS, CONTROLLER, Kind, Seat, Shape, controller_config, vtep};
+use super::{Result, several};
 
 /// The port VLAN endpoints of a host share.
 const TRUNK: &str = "trunk";
@@ -54,25 +54,27 @@ impl Net {
         let controller = lab.host("controller")?.underlay(&spine, &[&format!("{CONTROLLER}/24")])?;
         let mut hosts = Vec::new();
         for number in 1..=shape.hosts {
-            let node = lab.host(&format!("h{number}"))?;
+            let seats = shape.seats(number);
+            let mut names = vec![format!("h{number}")];
+            names.extend(seats.iter().map(|seat| seat.name.clone()));
+            let mut nodes = lab.hosts(&names)?.into_iter();
+            let Some(node) = nodes.next() else { continue };
+            let endpoints: Vec<Endpoint> =
+                nodes.zip(seats).map(|(node, seat)| Endpoint { node, seat }).collect();
             let address = format!("{}/24", vtep(number));
             let node = match shape.backend {
                 Backend::Kernel => node.underlay(&spine, &[&address])?,
                 Backend::Ovs => node.underlay_ovs(&spine, &[&address])?,
             };
-            if shape.backend == Backend::Ovs {
-                node.run(&["mkdir", CLIENTS])?;
+            match shape.backend {
+                Backend::Kernel => several(&endpoints, AT_A_TIME, |endpoint| {
+                    let address = format!("{}/16", endpoint.seat.address);
+                    lab.plug_endpoint(&node, &endpoint.node, &endpoint.seat.mac, &[&address])
+                })
+                .map(drop)?,
+                Backend::Ovs => node.run(&["mkdir", CLIENTS]).map(drop)?,
             }
-            let mut host = Host { number, node, endpoints: Vec::new() };
-            for seat in shape.seats(number) {
-                let node = lab.host(&seat.name)?;
-                if shape.backend == Backend::Kernel {
-                    let address = format!("{}/16", seat.address);
-                    lab.plug_endpoint(&host.node, &node, &seat.mac, &[&address])?;
-                }
-                host.endpoints.push(Endpoint { node, seat });
-            }
-            hosts.push(host);
+            hosts.push(Host { number, node, endpoints });
         }
         let net = Self { shape, lab, controller, hosts };
         net.warm()?;

@@ -44,9 +44,7 @@ impl World {
 
     /// A world that ends when this value is dropped or this process ends in whatever way.
     pub(crate) fn new() -> Result<Self> {
-        for tool in ["unshare", "nsenter", "ip", "bridge", "ping"] {
-            require(tool)?;
-        }
+        require_tools()?;
         let user = !is_root()?;
         let mut command = program("unshare");
         if user {
@@ -154,6 +152,11 @@ fn program(name: &str) -> Command {
 /// Looks for a program.
 pub(crate) fn find(tool: &str) -> Option<PathBuf> {
     std::env::split_paths(&search_path()).map(|dir| dir.join(tool)).find(|file| file.is_file())
+}
+
+/// Sees whether all programs are there that every world needs.
+pub(crate) fn require_tools() -> Result<()> {
+    ["unshare", "nsenter", "ip", "bridge", "ping"].into_iter().try_for_each(require)
 }
 
 fn require(tool: &str) -> Result<()> {

@@ -194,6 +194,34 @@ fn what_is_for_the_kernel_backend_is_refused_with_the_other() -> Result<()> {
     Ok(())
 }
 
+/// What a lab for which this kernel will not do says where there is no virtual machine for it.
+#[test]
+fn without_the_packages_of_a_virtual_machine() -> Result<()> {
+    let place = Place::new("no-vm")?;
+    // A world without the program, whether it is installed or not.
+    let hide = "mount --bind /dev/null /usr/bin/qemu-system-x86_64 2>/dev/null || true; exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", hide, "sh"]);
+    command.arg(place.0.join("evpnd")).args(["lab", "run", "--layout", "single-device"]);
+    command.env("XDG_RUNTIME_DIR", &place.0).env("EVPND_LAB_VM", "1").stdin(Stdio::null());
+    let (code, said) = run(&mut command)?;
+    ensure(
+        code == Some(1)
+            && said.contains("In a virtual machine with Debian's kernel")
+            && said.contains("VM: missing Debian packages: qemu-system-x86")
+            && said.contains("apt-get install --no-install-recommends qemu-system-x86"),
+        || format!("exit {code:?}:\n{said}"),
+    )
+}
+
+#[test]
+fn a_lab_in_a_virtual_machine_does_not_stand() -> Result<()> {
+    let place = Place::new("vm-up")?;
+    let (code, said) = run(place.lab(false, &["up", "--layout", "single-device"]).env("EVPND_LAB_VM", "1"))?;
+    ensure(code == Some(1) && said.contains("--overlays=4 --shell`"), || format!("exit {code:?}:\n{said}"))?;
+    ensure(!place.0.join("evpnd-lab.json").exists(), || "something was left".to_owned())
+}
+
 #[test]
 fn with_open_vswitch_as_an_ordinary_user() -> Result<()> {
     whole_run(true, &["--backend", "ovs"], &OVS_STEPS)

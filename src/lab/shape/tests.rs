@@ -111,6 +111,7 @@ fn all_sizes() {
 #[test]
 fn every_configuration_is_one() {
     let shapes = [
+        LAB,
         Shape { layout: Layout::DevicePerVni, ..LAB },
         Shape { layout: Layout::DevicePerVni, overlays: 1, ..LAB },
         Shape { layout: Layout::DevicePerVni, overlays: 1, backend: Backend::Ovs, ..LAB },
