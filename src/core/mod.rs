@@ -38,6 +38,9 @@ pub const SETTLE_AFTER: Duration = Duration::from_secs(60);
 /// How long after the start or a reload a VNI that is configured may take to be found before that is told.
 const FOUND_WITHIN: Duration = Duration::from_secs(5);
 
+/// Between the starts of two replays, for each destination of the RIB: ten times what one takes, or so.
+const REPLAY_GAP: Duration = Duration::from_micros(1);
+
 /// What a node is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CoreConfig {
@@ -166,16 +169,18 @@ enum Settling {
     Done,
 }
 
-/// Every route of the RIB shown to EVPN once more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Replay {
-    /// None is under way.
-    Idle,
-    /// One is.
-    Running,
-    /// One is, which what came meanwhile has seen only the rest of: another one follows. Starting anew each time would
-    /// never come to the end, where the news is.
-    Again,
+/// Every route of the RIB shown to EVPN once more, for VNIs that are new.
+///
+/// That costs as much as the RIB is large. So where VNIs come one by one it is neither started over for each of them,
+/// which would never come to the end, where the news is, nor right after the last time: a burst of them costs little
+/// more than one.
+#[derive(Clone, Copy, Debug, Default)]
+struct Replay {
+    /// Somebody has not seen all yet, and another one has to follow.
+    wanted: bool,
+    running: bool,
+    /// When another one may start; zero: whenever the dataplane has room.
+    not_before: Time,
 }
 
 /// The node.
@@ -229,7 +234,7 @@ impl Core {
             log: EventLog::default(),
             settling: Settling::Until(now + SETTLE_AFTER),
             found_all: false,
-            replay: Replay::Idle,
+            replay: Replay::default(),
             missing_at: None,
             seed,
             config: CoreConfig {
@@ -307,9 +312,7 @@ impl Core {
 
     fn configured(&mut self, configured: Result<Configured, ConfigError>, now: Time, out: &mut Vec<Output>) {
         match configured {
-            Ok(Configured { needs_replay: true }) if self.replay == Replay::Idle => self.start_replay(),
-            Ok(Configured { needs_replay: true }) => self.replay = Replay::Again,
-            Ok(_) => {}
+            Ok(configured) => self.replay.wanted |= configured.needs_replay,
             // The checks of configuration and client files are stricter; this is for callers that skipped them.
             Err(error) => self.log.push(now, Kind::Agent, Level::Warn, About::default(), error.to_string()),
         }

@@ -12,7 +12,7 @@ use types::{MacAddr, Time, Vni};
 
 use super::events::{About, Kind, Level};
 use super::neighbour::{NeighbourConfig, NeighbourId, Up};
-use super::{Core, Input, Output, Replay, Settling};
+use super::{Core, Input, Output, REPLAY_GAP, Replay, Settling};
 use crate::evpn::{self, EventKind, ManualError, ManualRoute};
 use crate::speaker::socket::SocketOptions;
 
@@ -143,6 +143,9 @@ impl Core {
         if matches!(self.settling, Settling::Until(at) if at <= now) {
             self.settling = Settling::Due;
         }
+        if self.replay.not_before <= now {
+            self.replay.not_before = Time::ZERO;
+        }
         if self.missing_at.is_some_and(|at| at <= now) {
             self.missing_at = None;
             self.tell_missing(now);
@@ -216,7 +219,9 @@ impl Core {
             Settling::Until(at) => Some(at),
             Settling::Due | Settling::Done => None,
         };
-        sessions.chain(settling).chain(self.missing_at).chain(self.evpn.deadline()).min()
+        let waits = self.replay.wanted && !self.replay.running && self.replay.not_before > Time::ZERO;
+        let replay = waits.then_some(self.replay.not_before);
+        sessions.chain(settling).chain(replay).chain(self.missing_at).chain(self.evpn.deadline()).min()
     }
 
     /// Hands one input to a session and does what it says.
@@ -342,6 +347,7 @@ impl Core {
     pub fn work(&mut self, dataplane_has_room: bool, now: Time, out: &mut Vec<Output>) -> bool {
         let mut more = false;
         if dataplane_has_room {
+            self.start_replay(now);
             let evpn = &mut self.evpn;
             let taken = self.rib.poll(self.importer, IMPORT_SLICE, |change| {
                 let route = change.best.as_ref().map(|best| evpn::Route {
@@ -355,12 +361,13 @@ impl Core {
             self.drain_evpn(now, out);
             if taken == IMPORT_SLICE {
                 more = true;
-            } else if self.replay == Replay::Again {
-                self.start_replay();
-                more = true;
             } else {
-                self.replay = Replay::Idle;
-                self.settle(now, out);
+                self.replay.running = false;
+                if self.replay.wanted {
+                    more |= self.replay.not_before <= now;
+                } else {
+                    self.settle(now, out);
+                }
             }
         }
         let neighbours = &self.neighbours;
@@ -381,9 +388,13 @@ impl Core {
         more
     }
 
-    pub(super) fn start_replay(&mut self) {
-        self.rib.replay(self.importer);
-        self.replay = Replay::Running;
+    /// Starts the replay that is wanted, if it may be.
+    fn start_replay(&mut self, now: Time) {
+        if self.replay.wanted && !self.replay.running && self.replay.not_before <= now {
+            self.rib.replay(self.importer);
+            let gap = REPLAY_GAP.saturating_mul(self.rib.counters().destinations as u32);
+            self.replay = Replay { wanted: false, running: true, not_before: now + gap };
+        }
     }
 
     /// Tells the dataplane that what was not heard again may go: once every configured neighbour has sent its

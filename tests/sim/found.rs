@@ -144,6 +144,28 @@ fn a_vni_that_is_configured_and_not_found_is_told() {
 }
 
 #[test]
+fn a_burst_of_vnis_is_taken_up_one_by_one() {
+    const VNIS: u32 = 500;
+    let mut net = star(2, 0);
+    let mut config = net.nodes[2].config.clone();
+    config.mac_vrfs = (1..=VNIS).map(vrf).collect();
+    net.reconfigure(2, config.clone());
+    net.run_for(Duration::from_secs(5));
+    // One by one, a script's pace; and then as many gone.
+    for v in 1..=VNIS {
+        net.memory(1).set_found(vni(v), true);
+        net.settle(1);
+        net.run_for(Duration::from_micros(100));
+    }
+    net.run_for(Duration::from_secs(1));
+    net.nodes[1].config.mac_vrfs = config.mac_vrfs;
+    model::check(&net, &[0]).unwrap();
+    assert_eq!(model::table(&net, 1).flood.len(), VNIS as usize);
+    set_up(&mut net, 1, &[7]);
+    model::check(&net, &[0]).unwrap();
+}
+
+#[test]
 fn thousands_are_found_in_one_go() {
     const VNIS: u32 = 4000;
     let mut net = star(2, 0);
