@@ -49,7 +49,7 @@ deps:
 
 deps-lab:
 	@.ci/deps iproute2 iputils-ping util-linux $(if $(filter ovs,$(BACKEND)),openvswitch-switch ethtool)
-	@$(if $(filter single-device,$(LAYOUT)),.ci/vm filtering || .ci/vm deps)
+	@$(if $(filter single-device,$(LAYOUT)),.ci/vm filtering || .ci/deps $$(.ci/vm missing))
 
 deps-vm:
 	@.ci/vm deps

@@ -342,6 +342,23 @@ fn up_test_exec_down() -> Result<()> {
     ensure(!place.0.join("evpnd-lab.json").exists(), || "the state file is left".to_owned())
 }
 
+/// A shell beside the lab, which ends with it; what the shell itself comes to is not the lab's.
+#[test]
+fn a_shell_beside_the_lab() -> Result<()> {
+    let place = Place::new("shell")?;
+    let script = place.0.join("script");
+    fs::write(&script, "evpnd lab test\nevpnd lab exec h2 -- evpnd show vnis\nexit 7\n")
+        .map_err(|e| Error::new(e.to_string()))?;
+    let input = fs::File::open(&script).map_err(|e| Error::new(e.to_string()))?;
+    let mut command = place.lab(false, &["up", "--shell", "--hosts", "2", "--endpoints", "1"]);
+    let (code, said) = run(command.env("SHELL", "/bin/sh").stdin(input))?;
+    ensure(
+        code == Some(0) && said.contains("2 of 2 pings answered") && said.contains("10.0.0.102:22001"),
+        || format!("exit {code:?}:\n{said}"),
+    )?;
+    ensure(!place.0.join("evpnd-lab.json").exists(), || "the state file is left".to_owned())
+}
+
 /// Takes a lab down that a failed test left standing.
 struct Down<'a>(&'a Place);
 
