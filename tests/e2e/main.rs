@@ -9,6 +9,7 @@ mod common;
 mod badinput;
 mod bytes;
 mod clients;
+mod discover;
 mod frr;
 mod gobgp;
 mod lab;

@@ -91,6 +91,26 @@ fn a_plan_for_the_kernel_says_what_cannot_be() -> Result<()> {
 }
 
 #[test]
+fn a_plan_for_a_single_device_says_what_is_made() -> Result<()> {
+    let pair = Pair::new()?;
+    let config = Config::host(65001, V1)
+        .dataplane("[dataplane.kernel]\nlayout = \"single-device\"")
+        .bare_vni(VNI, "")
+        .bare_vni(200, "vlan = 7");
+    pair.h1.write(evpnd::lab::CONFIG, &config.toml())?;
+    let steps = work(&pair.h1)?;
+    for step in [
+        "create bridge br-evpn".to_owned(),
+        "create VXLAN device vxlan1".to_owned(),
+        format!("map VLAN 2 of vxlan1 to VNI {VNI}"),
+        "map VLAN 7 of vxlan1 to VNI 200".to_owned(),
+    ] {
+        ensure(steps.iter().any(|s| s.contains(&step)), || format!("no {step} in {steps:#?}"))?;
+    }
+    same(&announced(&pair.h1)?.len(), &2)
+}
+
+#[test]
 fn a_plan_for_open_vswitch_says_what_a_run_does() -> Result<()> {
     let lab = lab()?;
     let spine = lab.switch("spine")?;

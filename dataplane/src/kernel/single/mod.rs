@@ -204,6 +204,8 @@ impl Backend for SingleDevice {
     }
 
     fn vnis(&mut self) -> Result<Vec<Vni>, Error> {
+        // What is described after this is of another look.
+        self.described = false;
         self.base.read_links()?;
         self.read_vlans()?;
         let mut vnis: BTreeSet<Vni> = self.base.vnis.keys().copied().collect();
