@@ -218,7 +218,7 @@ pub(super) enum Show {
     Neighbors,
     /// The routes, from neighbours and our own
     Routes(RoutesArgs),
-    /// The VNIs
+    /// The VNIs, and the VLAN of each in layouts that have them
     Vnis,
     /// The MACs of all VNIs, local and remote
     Macs(MacsArgs),
