@@ -244,13 +244,17 @@ fn long_lists_are_folded_and_counted() {
     }
 }
 
-/// The lab's routes, and the pictures of them that the documentation shows. To draw them anew:
-/// `EVPND_BLESS=1 cargo test -p evpnd --lib graph`.
+/// The routes of the controller of `evpnd lab up --layout single-device`, the VLANs of its hosts, and the pictures of them
+/// that the documentation shows. To draw them anew: `EVPND_BLESS=1 cargo test -p evpnd --lib graph`.
 #[test]
 fn the_pictures_in_the_documentation() {
     let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/pictures");
     let rows: Vec<RouteView> = serde_json::from_slice(&std::fs::read(dir.join("lab.json")).unwrap()).unwrap();
-    let model = model(&rows);
+    let told = ["h1", "h2", "h3"].map(|host| {
+        let file = std::fs::File::open(dir.join(format!("{host}.json"))).unwrap();
+        super::read::vlans(file).unwrap()
+    });
+    let model = model_with(&rows, &Facts { vlans: told.into_iter().flatten().collect(), ..Facts::default() });
     for view in View::ALL {
         let file = dir.join(format!("{}.svg", view.name()));
         let drawn = svg(&model, view, Limits::FOLDED);
@@ -258,6 +262,6 @@ fn the_pictures_in_the_documentation() {
             std::fs::write(&file, &drawn).unwrap();
         }
         let kept = std::fs::read_to_string(&file).unwrap();
-        assert!(kept == drawn, "{} is not what is drawn of lab.json", file.display());
+        assert!(kept == drawn, "{} is not what is drawn of the files beside it", file.display());
     }
 }

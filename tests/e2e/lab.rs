@@ -291,6 +291,29 @@ fn ctrl_c_leaves_nothing() -> Result<()> {
     interrupted("INT", "BGP sessions up")
 }
 
+/// The virtual machine ends with the command, and so does what it was made of.
+#[test]
+fn ctrl_c_leaves_no_virtual_machine() -> Result<()> {
+    let place = Place::new("vm-int")?;
+    let scratch = place.0.join("scratch");
+    fs::create_dir(&scratch).map_err(|e| Error::new(e.to_string()))?;
+    let mut command = place.lab(false, &["run"]);
+    command.env("EVPND_LAB_VM", "1").env("TMPDIR", &scratch).stdout(Stdio::null());
+    let mut child = command.spawn().map_err(|e| Error::new(format!("evpnd lab: {e}")))?;
+    let runs = until(PATIENCE, || {
+        let all = family(child.id());
+        let name = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let machine = all.iter().any(|pid| name(pid).starts_with("qemu-system"));
+        if machine { Ok(all) } else { Err(Error::new("no virtual machine")) }
+    });
+    let killed = run(Command::new("sh").args(["-c", &format!("kill -INT -{}", child.id())]))?;
+    let status = child.wait().map_err(|e| Error::new(e.to_string()))?;
+    ensure(killed.0 == Some(0) && !status.success(), || format!("{killed:?}, {status}"))?;
+    all_gone(&runs?)?;
+    let left: Vec<_> = fs::read_dir(&scratch).into_iter().flatten().flatten().collect();
+    ensure(left.is_empty(), || format!("{left:?}"))
+}
+
 #[test]
 fn kill_9_leaves_nothing() -> Result<()> {
     interrupted("KILL", "flood rows in the FDBs")
