@@ -339,13 +339,13 @@ fn evpnd_config(dir: &str, neighbors: &[(Ipv4Addr, u32)]) -> String {
     config
 }
 
-/// The device-per-vni names end in a VNI; those of single-device are whole.
+/// With these VNIs.
 fn vnis_config(dir: &str, layout: Layout, vnis: &[u32]) -> String {
     let mut config = evpnd_config(dir, &[(SENDER, SENDER_ASN)]);
+    let (name, (bridge, vxlan)) = (layout.name(), layout.names());
     config += &format!(
         "[dataplane]\nbackend = \"kernel\"\nvtep = \"{DUT}\"\n\
-         [dataplane.kernel]\nlayout = \"{}\"\nbridge = \"br\"\nvxlan = \"vx\"\n",
-        layout.name()
+         [dataplane.kernel]\nlayout = \"{name}\"\nbridge = \"{bridge}\"\nvxlan = \"{vxlan}\"\n"
     );
     for vni in vnis {
         config += &format!("[[l2vni]]\nvni = {vni}\n");

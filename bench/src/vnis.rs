@@ -44,7 +44,15 @@ impl Layout {
     pub(crate) fn vxlan(self, vni: u32) -> String {
         match self {
             Self::DevicePerVni => format!("vx-{vni}"),
-            Self::SingleDevice => "vx".into(),
+            Self::SingleDevice => "vx0".into(),
+        }
+    }
+
+    /// The keys `bridge` and `vxlan` of evpnd.toml: what names begin with, or the names.
+    pub(crate) const fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::DevicePerVni => ("br", "vx"),
+            Self::SingleDevice => ("br0", "vx0"),
         }
     }
 
@@ -179,7 +187,8 @@ fn devices() -> Vec<String> {
 /// Is it a device of this measurement?
 fn is_made(name: &str) -> bool {
     ["br", "vx"].iter().any(|prefix| {
-        name.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '.']))
+        name.strip_prefix(prefix)
+            .is_some_and(|rest| rest.starts_with('-') || rest == "0" || rest.starts_with("0."))
     })
 }
 
@@ -191,18 +200,23 @@ pub(crate) fn script(layout: Layout, maker: Maker, count: usize) -> Result<Sampl
     let all = base.and(&add(layout, FIRST, count, ranges));
     let one = add(layout, FIRST + count as u32, 1, false);
     let rest = remove(layout, FIRST + 1, count, ranges);
-    let (mut sample, before) = (Sample::default(), kernel_memory());
-    sample.grow = Some(all.run()?);
-    sample.kernel = kernel_memory().saturating_sub(before);
-    let cpu = process::ended_children();
-    sample.one = Some(one.run()?);
-    sample.one_cpu = Some(process::ended_children().saturating_sub(cpu));
-    if floods.wait(&vnis(count + 1), now(), Duration::from_secs(10))?.is_none() {
-        return Err(format!("{}: not all {} flood rows are there", maker.name(), count + 1));
-    }
-    sample.shrink = Some(rest.run()?);
+    let mut sample = Sample::default();
+    let mut measured = || -> Result<()> {
+        let before = kernel_memory();
+        sample.grow = Some(all.run()?);
+        sample.kernel = kernel_memory().saturating_sub(before);
+        let cpu = process::ended_children();
+        sample.one = Some(one.run()?);
+        sample.one_cpu = Some(process::ended_children().saturating_sub(cpu));
+        if floods.wait(&vnis(count + 1), now(), Duration::from_secs(10))?.is_none() {
+            return Err(format!("not all {} flood rows are there", count + 1));
+        }
+        sample.shrink = Some(rest.run()?);
+        Ok(())
+    };
+    let result = measured();
     remove_all(layout)?;
-    Ok(sample)
+    result.map(|()| sample)
 }
 
 /// Lines for `ip -batch`, then lines for `bridge -batch`, then one more command of `ip`.
@@ -250,11 +264,11 @@ impl Batches {
 /// The devices that all VNIs share.
 fn overlay() -> Batches {
     let ip = format!(
-        "link add br type bridge vlan_filtering 1 vlan_default_pvid 0 mcast_snooping 0\n\
-         link add vx type vxlan external vnifilter local {DUT} dstport 4789 nolearning\n\
-         link set br addrgenmode none\nlink set vx addrgenmode none\nlink set vx master br\n\
-         link set vx type bridge_slave learning off neigh_suppress on vlan_tunnel on\n\
-         link set vx up\nlink set br up\n"
+        "link add br0 type bridge vlan_filtering 1 vlan_default_pvid 0 mcast_snooping 0\n\
+         link add vx0 type vxlan external vnifilter local {DUT} dstport 4789 nolearning\n\
+         link set br0 addrgenmode none\nlink set vx0 addrgenmode none\nlink set vx0 master br0\n\
+         link set vx0 type bridge_slave learning off neigh_suppress on vlan_tunnel on\n\
+         link set vx0 up\nlink set br0 up\n"
     );
     Batches { ip, ..Batches::default() }
 }
@@ -286,28 +300,28 @@ fn add(layout: Layout, first: u32, count: usize, ranges: bool) -> Batches {
             Layout::SingleDevice => {
                 let _ = write!(
                     ip,
-                    "link add link br name br.{vlan} type vlan id {vlan}\n\
-                     link set br.{vlan} addrgenmode none\n\
-                     link set br.{vlan} alias \"vni {vni}\"\n"
+                    "link add link br0 name br0.{vlan} type vlan id {vlan}\n\
+                     link set br0.{vlan} addrgenmode none\n\
+                     link set br0.{vlan} alias \"vni {vni}\"\n"
                 );
                 if !ranges {
                     let _ = write!(
                         bridge,
-                        "vlan add dev vx vid {vlan}\nvlan add dev vx vid {vlan} tunnel_info id {vni}\n\
-                         vni add dev vx vni {vni}\n"
+                        "vlan add dev vx0 vid {vlan}\nvlan add dev vx0 vid {vlan} tunnel_info id {vni}\n\
+                         vni add dev vx0 vni {vni}\n"
                     );
                 } else if vni == first {
                     let more = count as u32 - 1;
                     let (vlans, vnis) = (format!("{vlan}-{}", vlan + more), format!("{vni}-{}", vni + more));
                     let _ = write!(
                         bridge,
-                        "vlan add dev vx vid {vlans}\nvlan add dev vx vid {vlans} tunnel_info id {vnis}\n\
-                         vni add dev vx vni {vnis}\n"
+                        "vlan add dev vx0 vid {vlans}\nvlan add dev vx0 vid {vlans} tunnel_info id {vnis}\n\
+                         vni add dev vx0 vni {vnis}\n"
                     );
                 }
                 let _ = writeln!(
                     bridge,
-                    "fdb append 00:00:00:00:00:00 dev vx dst {vtep} src_vni {vni} self extern_learn"
+                    "fdb append 00:00:00:00:00:00 dev vx0 dst {vtep} src_vni {vni} self extern_learn"
                 );
             }
         }
@@ -326,15 +340,15 @@ fn remove(layout: Layout, first: u32, count: usize, ranges: bool) -> Batches {
                 let _ = write!(ip, "link set vx-{vni} group {GROUP}\nlink set br-{vni} group {GROUP}\n");
             }
             Layout::SingleDevice => {
-                let _ = writeln!(ip, "link set br.{vlan} group {GROUP}");
-                let _ = writeln!(bridge, "fdb del 00:00:00:00:00:00 dev vx dst {vtep} src_vni {vni} self");
+                let _ = writeln!(ip, "link set br0.{vlan} group {GROUP}");
+                let _ = writeln!(bridge, "fdb del 00:00:00:00:00:00 dev vx0 dst {vtep} src_vni {vni} self");
                 if !ranges {
-                    let _ = writeln!(bridge, "vni del dev vx vni {vni}\nvlan del dev vx vid {vlan}");
+                    let _ = writeln!(bridge, "vni delete dev vx0 vni {vni}\nvlan del dev vx0 vid {vlan}");
                 } else if vni == first {
                     let more = count as u32 - 1;
                     let _ = writeln!(
                         bridge,
-                        "vni del dev vx vni {vni}-{}\nvlan del dev vx vid {vlan}-{}",
+                        "vni delete dev vx0 vni {vni}-{}\nvlan del dev vx0 vid {vlan}-{}",
                         vni + more,
                         vlan + more
                     );

@@ -1,6 +1,7 @@
 //! The part of the plan about very many VNIs. What this machine's kernel cannot do is measured in the virtual machine of
 //! `.ci/vm`, all of it: figures from there only compare with one another.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use crate::report::{Goal, Report, Table, count, median, megabytes, middle, ratio
 use crate::vnis::{self, Layout, Maker, Sample};
 use crate::{Options, Result, daemon};
 
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_secs(300);
 /// Runs commands in the virtual machine.
 const VM: &str = ".ci/vm";
 /// It is switched off after so many seconds.
@@ -49,7 +50,6 @@ pub(super) fn vnis(options: &Options, report: &mut Report) {
         }
     }
     if options.raw {
-        all.iter().for_each(print);
         return;
     }
     let place = |layout| if elsewhere.contains(&layout) { ", in the VM" } else { "" };
@@ -105,7 +105,11 @@ fn here(layout: Layout, options: &Options, all: &mut Vec<Runs>, report: &mut Rep
             &mut report.failures,
         );
         let runs = makers.iter().zip(samples).filter(|(_, samples)| !samples.is_empty());
-        all.extend(runs.map(|(&maker, samples)| Runs { layout, maker, vnis, samples }));
+        let runs: Vec<_> = runs.map(|(&maker, samples)| Runs { layout, maker, vnis, samples }).collect();
+        if options.raw {
+            runs.iter().for_each(print);
+        }
+        all.extend(runs);
     }
 }
 
@@ -181,17 +185,21 @@ fn in_vm(layout: Layout, options: &Options) -> Result<Vec<Runs>> {
     }
     // It makes namespaces of its own there.
     command.env_remove(crate::sandbox::INSIDE).env("EVPND_VM_LIMIT", VM_LIMIT);
-    let output = command.stderr(Stdio::inherit()).output().map_err(|e| format!("{VM}: {e}"))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    text.lines().filter(|line| !line.starts_with(RAW)).for_each(|line| println!("{line}"));
+    let mut child = command.stdout(Stdio::piped()).spawn().map_err(|e| format!("{VM}: {e}"))?;
     let mut all: Vec<Runs> = Vec::new();
-    for (maker, vnis, sample) in text.lines().filter_map(read) {
+    let lines = child.stdout.take().map(|out| BufReader::new(out).lines());
+    for line in lines.into_iter().flatten().map_while(std::result::Result::ok) {
+        let Some((maker, vnis, sample)) = read(&line) else {
+            println!("{line}");
+            continue;
+        };
         match all.iter_mut().find(|runs| (runs.maker, runs.vnis) == (maker, vnis)) {
             Some(runs) => runs.samples.push(sample),
             None => all.push(Runs { layout, maker, vnis, samples: vec![sample] }),
         }
     }
-    if all.is_empty() { Err(format!("nothing came out of it: {}", output.status)) } else { Ok(all) }
+    let status = child.wait().map_err(|e| format!("{VM}: {e}"))?;
+    if all.is_empty() { Err(format!("nothing came out of it: {status}")) } else { Ok(all) }
 }
 
 fn print(runs: &Runs) {
