@@ -232,9 +232,13 @@ impl Memory {
 
     /// Somebody writes one of our rows, or one that looks like ours, behind our back.
     pub fn set_row(&mut self, row: Row) {
-        if !matches!(row, Row::Neighbour(vni, ..) if self.tableless.contains(&vni)) {
-            self.rows.insert(row);
+        match &row {
+            Row::Neighbour(vni, ..) if self.tableless.contains(vni) => return,
+            Row::Vni(l2) => self.place(l2),
+            _ => {}
         }
+        self.fresh.remove(&row.key().vni());
+        self.rows.insert(row);
     }
 
     /// Somebody removes a row of ours; [`Key::Vni`]: deletes the bridge with all that is in it.

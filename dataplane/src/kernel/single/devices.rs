@@ -99,6 +99,10 @@ impl fmt::Display for Step {
     }
 }
 
+/// Without it, there is nothing to be had here.
+pub(super) const NO_FILTERING: &str = "this kernel has no VLAN filtering (CONFIG_BRIDGE_VLAN_FILTERING): set layout = \
+                                       \"device-per-vni\", or use another kernel";
+
 /// What the shared devices are to be like.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Overlay<'a> {
@@ -252,11 +256,7 @@ fn usable_bridge<'a>(
         return wrong(format!("it exists and is {}; remove it, or set another bridge", link.what()));
     };
     match settings.vlan_filtering {
-        None => wrong(
-            "this kernel has no VLAN filtering (CONFIG_BRIDGE_VLAN_FILTERING): set layout = \"device-per-vni\", or \
-             use another kernel"
-                .to_owned(),
-        ),
+        None => wrong(NO_FILTERING.to_owned()),
         Some(true) => Ok(Some(link)),
         Some(false) if is_overlay(link) => {
             steps.push(Step::FilterVlans { bridge: name.clone() });

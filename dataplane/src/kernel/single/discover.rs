@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use types::Vni;
 
-use super::super::links::Link;
+use super::super::links::{Link, Port};
 use super::super::rows::Place;
 use super::SingleDevice;
+use super::devices::Step;
 use crate::backend::{Error, ErrorKind, Outcome};
 use crate::intent::L2Vni;
 
@@ -58,9 +59,27 @@ impl SingleDevice {
             self.waiting.insert(l2.vni);
             return Outcome::Failed(self.not_found(l2.vni));
         };
+        if let Err(error) = self.stop_learning(at) {
+            return Outcome::Failed(error);
+        }
         self.stands(l2, at);
         self.waiting.remove(&l2.vni);
         Outcome::Done
+    }
+
+    /// What keeps rows from standing: the bridge would take them for its own as soon as it learns their MACs.
+    pub(super) fn learns(&self, at: Place) -> Vec<Step> {
+        let Some(link) = self.base.links.get(at.vxlan) else { return Vec::new() };
+        let name = &link.name;
+        let device = link.vxlan().filter(|vxlan| vxlan.learning);
+        let port = link.port.filter(|port| port.learning).map(|port| Port { learning: false, ..port });
+        let device = device.map(|_| Step::StopLearning { name: name.clone() });
+        device.into_iter().chain(port.map(|port| Step::SetPort { name: name.clone(), port })).collect()
+    }
+
+    /// It is the one thing that is changed on the devices of others.
+    fn stop_learning(&mut self, at: Place) -> Result<(), Error> {
+        self.learns(at).iter().try_for_each(|step| self.execute(step))
     }
 
     pub(super) fn not_found(&self, vni: Vni) -> Error {

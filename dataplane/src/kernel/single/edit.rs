@@ -18,6 +18,9 @@ use crate::backend::{Error, ErrorKind};
 /// Messages to make a table: made, marked, without a link-local address, shown.
 const TABLE: usize = 4;
 
+/// Tables to be made before somebody listens: the kernel tells some 16 kB of each.
+const LISTEN: usize = 256;
+
 /// What became of a VNI.
 #[derive(Debug, Default)]
 pub(super) struct Fate {
@@ -188,8 +191,14 @@ impl SingleDevice {
     fn create_tables(&mut self, items: &[Item], fates: &mut [Fate]) {
         let Some(bridge) = self.shared_devices().0 else { return };
         let mut items = items.iter();
+        let mut made = 0;
         while !items.as_slice().is_empty() {
             let part: Vec<&Item> = items.by_ref().take(BATCH / TABLE).collect();
+            made += part.len();
+            if made >= LISTEN {
+                self.listen_meanwhile();
+                made = 0;
+            }
             let batch = &mut self.base.batch;
             batch.clear();
             for (_, step) in &part {

@@ -18,6 +18,24 @@ use crate::backend::{Device, Fact};
 impl SingleDevice {
     pub(super) fn hear(&mut self, facts: &mut Vec<Fact>) -> bool {
         self.fresh.clear();
+        facts.append(&mut self.pending);
+        let more = self.listen(facts);
+        if !more {
+            self.believe_vlans(facts);
+            self.believe_filters(facts);
+            self.tell_affected(facts);
+        }
+        more
+    }
+
+    /// Listens in the middle of much work, whose own echo would fill the buffer: what there is to tell waits.
+    pub(super) fn listen_meanwhile(&mut self) {
+        let mut facts = std::mem::take(&mut self.pending);
+        self.listen(&mut facts);
+        self.pending = facts;
+    }
+
+    fn listen(&mut self, facts: &mut Vec<Fact>) -> bool {
         let names = [self.base.config.bridge.clone(), self.base.config.vxlan.clone()];
         let shared = |base: &Base| names.each_ref().map(|name| base.links.named(name).map(|link| link.index));
         let before = shared(&self.base);
@@ -49,11 +67,6 @@ impl SingleDevice {
             _ => base.event(message, &whose, facts),
         });
         self.shaken |= shared(&self.base) != before;
-        if !more {
-            self.believe_vlans(facts);
-            self.believe_filters(facts);
-            self.tell_affected(facts);
-        }
         more
     }
 
@@ -121,6 +134,10 @@ impl SingleDevice {
             return;
         }
         for vni in affected {
+            // With everything heard, the links are as they were told last; what is wrong by that is looked at.
+            if self.state(vni, overlay) == Device::Right {
+                continue;
+            }
             let read = self.refresh(vni);
             // Not put (any longer), or still to be: whoever waits for the link may try again.
             if read.is_err() || self.state(vni, overlay) != Device::Right {

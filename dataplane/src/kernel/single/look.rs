@@ -25,6 +25,7 @@ impl SingleDevice {
         self.ask_vlans(0, &mut vlans)?;
         self.vlans = vlans;
         self.heard.clear();
+        self.heard_filters.clear();
         let filtering = self.base.links.iter().filter(|link| link.vxlan().is_some_and(|v| v.vnifilter));
         let filtering: Vec<u32> = filtering.map(|link| link.index).collect();
         self.filters.clear();
@@ -143,7 +144,7 @@ impl SingleDevice {
         };
         if self.base.config.discover {
             return match self.discovered(vni) {
-                Some(at) if at == placed.at => Device::Right,
+                Some(at) if at == placed.at && self.learns(at).is_empty() => Device::Right,
                 Some(_) => Device::Wrong,
                 None => Device::Missing,
             };

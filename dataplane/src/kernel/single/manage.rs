@@ -6,10 +6,11 @@ use foldhash::fast::RandomState;
 use types::Vni;
 
 use super::super::ROUNDS;
+use super::super::links::{self, Link};
+use super::super::marks;
 use super::super::wire::{NLM_F_CREATE, NLM_F_EXCL, RTM_DELLINK, RTM_NEWLINK, RTM_SETLINK};
-use super::super::{links, marks};
 use super::SingleDevice;
-use super::devices::{self, Overlay, Plan, Step};
+use super::devices::{self, NO_FILTERING, Overlay, Plan, Step};
 use super::edit::Fate;
 use crate::backend::{Error, ErrorKind, Outcome};
 use crate::intent::L2Vni;
@@ -151,14 +152,34 @@ impl SingleDevice {
             | Step::CreateTable { .. } => return Ok(()),
         };
         self.base.batch = batch;
-        self.base.change_link(step, changed, optional)?;
+        let changed = self.base.change_link(step, changed, optional);
         match step {
-            Step::CreateBridge { name } => self.check_filtering(name),
-            _ => Ok(()),
+            Step::CreateBridge { name } => match changed {
+                // A kernel without VLAN filtering refuses it (that of bridges at all says more), ...
+                Err(error) if error.kind == ErrorKind::NoDevice && !error.reason.contains("Unknown") => {
+                    Err(Error::new(ErrorKind::Conflict, error.action, NO_FILTERING))
+                }
+                changed => changed.and_then(|()| self.check_filtering(name)),
+            },
+            Step::Up { name } => changed.map_err(|error| self.name_rival(name, error)),
+            _ => changed,
         }
     }
 
-    /// A kernel without VLAN filtering makes a bridge all the same: it is of no use.
+    /// A VXLAN device that cannot be set up because another has its UDP port: which one.
+    fn name_rival(&self, name: &str, error: Error) -> Error {
+        let port = |link: &Link| link.vxlan().map(|vxlan| vxlan.port);
+        let own = self.base.links.named(name).and_then(port);
+        let is_rival = |link: &&Link| link.name != name && link.up && own.is_some() && port(link) == own;
+        let Some(rival) = self.base.links.iter().find(is_rival) else { return error };
+        let reason = format!(
+            "{}: {} uses the UDP port; remove it, or set another vxlan-port",
+            error.reason, rival.name
+        );
+        Error::new(error.kind, error.action, reason)
+    }
+
+    /// ... or makes a bridge all the same, which is of no use.
     fn check_filtering(&mut self, name: &str) -> Result<(), Error> {
         let made = self.base.links.named(name).and_then(|link| link.bridge());
         if made.is_none_or(|bridge| bridge.vlan_filtering.is_some()) {
@@ -267,8 +288,8 @@ impl SingleDevice {
         let vlans = self.assign(&mut group);
         self.moved.extend(group[put..].iter().map(|l2| l2.vni));
         let mut fates: Vec<Fate> = vlans.iter().map(|vlan| Fate::of(vlan.as_ref().err())).collect();
-        let vlans: Vec<u16> = vlans.into_iter().map(Result::unwrap_or_default).collect();
         self.leave_vlans(&group, &vlans);
+        let vlans: Vec<u16> = vlans.into_iter().map(Result::unwrap_or_default).collect();
 
         let mut steps = Vec::new();
         let mut fresh = Vec::new();
@@ -351,9 +372,10 @@ impl SingleDevice {
     }
 
     /// VNIs that get other VLANs than they had: what is in the old ones goes.
-    fn leave_vlans(&mut self, group: &[L2Vni], vlans: &[u16]) {
-        let leaves = |(l2, vlan): &(&L2Vni, &u16)| {
-            self.base.vnis.get(&l2.vni).is_some_and(|placed| placed.at.vlan != Some(**vlan))
+    fn leave_vlans(&mut self, group: &[L2Vni], vlans: &[Result<u16, Error>]) {
+        let leaves = |(l2, vlan): &(&L2Vni, &Result<u16, Error>)| {
+            let before = self.base.vnis.get(&l2.vni).map(|placed| placed.at.vlan);
+            vlan.as_ref().is_ok_and(|vlan| before.is_some_and(|before| before != Some(*vlan)))
         };
         let leaving: Vec<Vni> = group.iter().zip(vlans).filter(leaves).map(|(l2, _)| l2.vni).collect();
         if let Err(error) = self.vacate(&leaving) {

@@ -76,6 +76,8 @@ pub struct SingleDevice {
     heard: HashMap<(u32, u16), Option<Entry>, RandomState>,
     /// The same of VNI filters: what was added last, and what was removed.
     heard_filters: HashMap<u32, (Filter, Filter), RandomState>,
+    /// What was heard in the middle of other work.
+    pending: Vec<Fact>,
     /// The bridge or the VXLAN device may have changed.
     shaken: bool,
     /// Steps of VNIs that failed when they were put: to be tried again when the VNI is put again.
@@ -108,6 +110,7 @@ impl SingleDevice {
             vxlan_name,
             heard: HashMap::default(),
             heard_filters: HashMap::default(),
+            pending: Vec::new(),
             shaken: false,
             undone: HashMap::default(),
             described: false,
@@ -210,6 +213,7 @@ impl Backend for SingleDevice {
         self.read_vlans()?;
         let mut vnis: BTreeSet<Vni> = self.base.vnis.keys().copied().collect();
         if self.base.config.discover {
+            self.look_for_vnis();
             return Ok(vnis.into_iter().collect());
         }
         let (bridge, vxlan) = self.shared_devices();
