@@ -83,19 +83,27 @@ impl Lab {
     /// A new endpoint of a host: a namespace with an `eth0` whose other end, on the host, bears the endpoint's name.
     pub fn endpoint(&self, host: &Node, name: &str, mac: &str, addresses: &[&str]) -> Result<Node> {
         let endpoint = self.host(name)?;
-        self.plug_endpoint(host, &endpoint, mac, addresses)?;
+        self.plug_new(host, &endpoint, mac, addresses)?;
         Ok(endpoint)
     }
 
     /// Plugs an endpoint into a host, away from where it was if it was plugged in (a migration).
     pub fn plug_endpoint(&self, host: &Node, endpoint: &Node, mac: &str, addresses: &[&str]) -> Result<()> {
-        let name = endpoint.name();
         endpoint.sh("ip link del eth0 2>/dev/null || true")?;
+        self.plug_new(host, endpoint, mac, addresses)
+    }
+
+    /// The same for an endpoint that was not plugged in anywhere: in one script, since what takes its time is starting
+    /// programs.
+    pub(super) fn plug_new(&self, host: &Node, endpoint: &Node, mac: &str, addresses: &[&str]) -> Result<()> {
+        let (host, name) = (host.name(), endpoint.name());
         self.outside(&format!(
-            "ip link add name {name} netns {host} type veth peer name eth0 address {mac} netns {name} && ip -n {host} link set dev {name} up",
-            host = host.name()
-        ))?;
-        endpoint.sh(&up("eth0", addresses)).map(drop)
+            "ip link add name {name} netns {host} type veth peer name eth0 address {mac} netns {name}
+             ip -n {host} link set dev {name} up
+             {}",
+            up(&format!("ip -n {name}"), "eth0", addresses)
+        ))
+        .map(drop)
     }
 
     /// All nodes made so far.
@@ -157,16 +165,16 @@ impl Node {
             name = self.name(),
             switch = switch.name
         )]))?;
-        self.sh(&up(&device, addresses))?;
+        self.sh(&up("ip", &device, addresses))?;
         Ok(self)
     }
 }
 
-/// The commands that give a device its addresses. IPv6 ones are usable at once only without duplicate detection.
-pub(super) fn up(device: &str, addresses: &[&str]) -> String {
+/// The commands that give a device its addresses, `ip` being the program, perhaps with the namespace. IPv6 ones are usable at once only without duplicate detection.
+pub(super) fn up(ip: &str, device: &str, addresses: &[&str]) -> String {
     let add = |a: &&str| {
         let nodad = if a.contains(':') { " nodad" } else { "" };
-        format!("; ip addr add {a} dev {device}{nodad}")
+        format!("; {ip} addr add {a} dev {device}{nodad}")
     };
-    format!("ip link set {device} up{}", addresses.iter().map(add).collect::<String>())
+    format!("{ip} link set {device} up{}", addresses.iter().map(add).collect::<String>())
 }

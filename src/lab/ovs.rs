@@ -84,7 +84,7 @@ impl Node {
         let link = node.run(&["ip", "-br", "link", "show", "dev", "eth0"])?;
         let mac = link.split_whitespace().nth(2).unwrap_or_default();
         ovs.vsctl(&["set", "Bridge", UNDERLAY, &format!("other_config:hwaddr=\"{mac}\"")])?;
-        node.sh(&up(UNDERLAY, addresses))?;
+        node.sh(&up("ip", UNDERLAY, addresses))?;
         Ok(node)
     }
 
@@ -268,7 +268,7 @@ impl Ovs {
             return Ok(());
         }
         self.node
-            .sh(&format!("ip addr flush dev {UNDERLAY} scope global; {}", up(UNDERLAY, addresses)))
+            .sh(&format!("ip addr flush dev {UNDERLAY} scope global; {}", up("ip", UNDERLAY, addresses)))
             .map(drop)
     }
 

@@ -69,7 +69,7 @@ impl Net {
             match shape.backend {
                 Backend::Kernel => several(&endpoints, AT_A_TIME, |endpoint| {
                     let address = format!("{}/16", endpoint.seat.address);
-                    lab.plug_endpoint(&node, &endpoint.node, &endpoint.seat.mac, &[&address])
+                    lab.plug_new(&node, &endpoint.node, &endpoint.seat.mac, &[&address])
                 })
                 .map(drop)?,
                 Backend::Ovs => node.run(&["mkdir", CLIENTS]).map(drop)?,
