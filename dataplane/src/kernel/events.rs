@@ -4,6 +4,7 @@ use types::Vni;
 
 use super::base::Base;
 use super::links::Link;
+use super::marks;
 use super::observe::found_neighbour;
 use super::rows::{Fdb, Place};
 use super::socket::Heard;
@@ -110,7 +111,13 @@ impl Base {
     /// Keeps the picture of the links, and remembers whose have changed.
     fn link_event(&mut self, kind: u16, body: &[u8], facts: &mut Vec<Fact>) {
         self.affected.extend(Link::index_of(body).and_then(|index| self.by_index.get(&index)));
-        let Some(link) = Link::parse(body) else { return };
+        let Some(mut link) = Link::parse(body) else { return };
+        // The news of how it was made are older than its mark, of which a device that is down says nothing.
+        let known =
+            self.links.get(link.index).filter(|known| known.name == link.name && marks::is_ours(known));
+        if link.alias.is_none() {
+            link.alias = known.and_then(|known| known.alias.clone());
+        }
         self.affected.extend(self.by_name.get(&link.name));
         facts.extend(self.asked.get(&*link.name).cloned().map(Fact::Port));
         // A rename takes a name away from what had it.
