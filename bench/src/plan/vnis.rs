@@ -100,6 +100,8 @@ fn here(layout: Layout, options: &Options, all: &mut Vec<Runs>, report: &mut Rep
             },
             |maker| match maker {
                 Maker::Evpnd => vnis::evpnd(layout, vnis, LIMIT).map(Some),
+                // A range of one is none to `bridge`.
+                Maker::Ranges if vnis == 1 => Ok(None),
                 _ => vnis::script(layout, maker, vnis).map(Some),
             },
             &mut report.failures,
