@@ -66,10 +66,10 @@ deleted with one command, since each deletion by itself waits for every CPU. *ra
 where both are consecutive. *resident*: VmRSS of evpnd with all VNIs. *kernel*: what the kernel took for itself, of this machine as a \
 whole. Median (least–most). Where the kernel lacks VLAN filtering, single-device is measured in a virtual machine without hardware \
 support, scripts too: ten times slower.\n\n\
-What the kernel itself makes more than linear, the same for all: with a device for each VNI, every device that is set up or \
-removed has the routes of all others looked at (IPv6 has one for ff00::/8 on each), and every one that is removed all VXLAN \
-devices; in a single device, each message that changes VLANs of a port is followed by a notification with all VLANs of that port \
-(RTM_SETLINK of AF_BRIDGE), so that a script with a line a VNI writes quadratically; evpnd puts many into a message.",
+What the kernel itself makes more than linear: with a device for each VNI, every device that is set up or \
+removed has the routes of all others looked at (IPv6 has one for ff00::/8 on each; evpnd turns it off on its VXLAN devices), and every one \
+that is removed waits for all CPUs and has all VXLAN devices looked at; in a single device, each message that changes VLANs of a port \
+(RTM_SETLINK of AF_BRIDGE) is followed by a notification with all VLANs of that port, which is why evpnd puts many into a message.",
         head: vec![
             "layout", "VNIs", "who", "grow", "a VNI", "one more", "CPU", "all but one", "resident", "kernel, a VNI",
         ],
