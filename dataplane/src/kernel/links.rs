@@ -240,7 +240,7 @@ pub(super) struct Links {
 
 impl Links {
     pub(super) fn insert(&mut self, link: Link) {
-        self.remove(link.index);
+        self.take(link.index);
         if let Some(vxlan) = link.vxlan() {
             self.vnis.insert((vxlan.vni, link.index));
         }
@@ -251,7 +251,19 @@ impl Links {
         self.all.insert(link.index, link);
     }
 
+    /// It is gone, and its ports are nobody's: the kernel says so of each only later.
     pub(super) fn remove(&mut self, index: u32) -> Option<Link> {
+        let ports: Vec<(u32, u32)> = self.ports.range((index, 0)..=(index, u32::MAX)).copied().collect();
+        for port in ports {
+            self.ports.remove(&port);
+            if let Some(link) = self.all.get_mut(&port.1) {
+                (link.master, link.port) = (None, None);
+            }
+        }
+        self.take(index)
+    }
+
+    fn take(&mut self, index: u32) -> Option<Link> {
         let link = self.all.remove(&index)?;
         if self.names.get(&link.name) == Some(&index) {
             self.names.remove(&link.name);

@@ -14,12 +14,13 @@ pub(crate) fn in_namespace(test: &str, prepare: impl FnOnce(), body: impl FnOnce
         prepare();
         return body();
     }
-    let status = Command::new("unshare")
+    let copy = Command::new("unshare")
         .args(["--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child"])
         .arg(std::env::current_exe().expect("own path"))
         .args([test, "--exact", "--nocapture"])
         .env(INSIDE, "1")
-        .status()
+        .output()
         .expect("unshare (util-linux) is needed");
-    assert!(status.success(), "{test} failed in its namespace");
+    let said = [copy.stdout, copy.stderr].concat();
+    assert!(copy.status.success(), "{test} failed in its namespace:\n{}", String::from_utf8_lossy(&said));
 }

@@ -5,8 +5,9 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
+use dataplane::backend::Backend;
 use dataplane::intent::{Change, Flood, L2Vni, Local, Neighbour, RemoteMac};
-use dataplane::kernel::{Kernel, KernelConfig};
+use dataplane::kernel::{KernelConfig, open};
 use dataplane::reconciler::{Config, Output, Reconciler};
 use types::{MacAddr, Time, Vni};
 
@@ -43,7 +44,11 @@ pub(crate) fn succeeds(command: &str) -> bool {
 }
 
 pub(crate) fn lines(command: &str) -> Vec<String> {
-    let mut lines: Vec<String> = sh(command).lines().map(|l| l.trim().to_owned()).collect();
+    sorted(&sh(command))
+}
+
+pub(crate) fn sorted(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = text.lines().map(|l| l.trim().to_owned()).collect();
     lines.sort();
     lines
 }
@@ -83,12 +88,12 @@ pub(crate) fn put_neighbour(n: u32, address: &str, m: &str) -> Change {
     Change::PutNeighbour(vni(n), ip(address), Neighbour { mac: mac(m), router: false })
 }
 
-/// The backend of the layout.
-pub(crate) type Engine = Kernel;
+/// The backend of whichever layout.
+pub(crate) type Engine = Box<dyn Backend + Send>;
 
 /// A reconciler on the kernel of this thread's namespace.
 pub(crate) fn reconciler(config: KernelConfig) -> Reconciler<Engine> {
-    Reconciler::new(Kernel::open(config).expect("netlink"), Config::default())
+    Reconciler::new(open(config).expect("netlink"), Config::default())
 }
 
 /// A reconciler that is worked by hand.

@@ -1,11 +1,13 @@
 //! What the layouts call the same thing, in words: devices, rows, the place of a port. A test that uses these says what
 //! it is about once, and holds for both.
 
+use std::process::Command;
+
 use dataplane::kernel::{KernelConfig, Layout};
 use serde_json::Value;
 
 use crate::LAYOUT;
-use crate::harness::{ip, lines, sh, succeeds};
+use crate::harness::{ip, sh, sorted};
 
 /// All VNIs are on one device?
 pub(crate) const SHARED: bool = matches!(LAYOUT, Layout::SingleDevice);
@@ -35,10 +37,17 @@ pub(crate) fn alias(n: u32) -> String {
     if SHARED { "evpnd overlay".into() } else { format!("evpnd vni {n}") }
 }
 
+/// What a command prints, nothing when it fails. (No shell: in a virtual machine each program takes its time to start.)
+fn told(command: &str) -> String {
+    let mut words = command.split_whitespace();
+    let output = Command::new(words.next().expect("a program")).args(words).output().expect("iproute2");
+    if output.status.success() { String::from_utf8_lossy(&output.stdout).into_owned() } else { String::new() }
+}
+
 /// What `bridge -j` shows of the VLANs of a device: `key` of its one row.
 fn shown(what: &str, device: &str, key: &str) -> Vec<Value> {
-    let text = sh(&format!("bridge -j vlan {what} dev {device} 2>/dev/null || echo []"));
-    let rows: Value = serde_json::from_str(&text).expect("JSON of bridge");
+    let rows: Value =
+        serde_json::from_str(&told(&format!("bridge -j vlan {what} dev {device}"))).unwrap_or_default();
     rows[0][key].as_array().cloned().unwrap_or_default()
 }
 
@@ -73,7 +82,7 @@ pub(crate) fn on_port(n: u32, port: &str) -> String {
 
 /// The rows of a VNI in what `bridge fdb show` tells (none of a device that is not there), sorted, and worded as if the VNI were alone on its devices.
 fn rows_of(n: u32, what: &str) -> Vec<String> {
-    let rows = lines(&format!("bridge fdb show {what} 2>/dev/null || true"));
+    let rows = sorted(&told(&format!("bridge fdb show {what}")));
     if !SHARED {
         return rows;
     }
@@ -102,12 +111,12 @@ pub(crate) fn on_bridge(n: u32, mac: &str) -> Vec<String> {
 
 /// The neighbours of a VNI, in the words of `ip -d neigh`.
 pub(crate) fn neighbours(n: u32) -> Vec<String> {
-    lines(&format!("ip -d neigh show dev {} 2>/dev/null || true", table(n)))
+    sorted(&told(&format!("ip -d neigh show dev {}", table(n))))
 }
 
 /// Where a port is attached: `vni 100`, the name of a bridge that is not ours, or nothing.
 pub(crate) fn place(port: &str) -> String {
-    let link = sh(&format!("ip -o link show {port}"));
+    let link = told(&format!("ip -o link show {port}"));
     let mut words = link.split_whitespace().skip_while(|word| *word != "master").skip(1);
     let Some(master) = words.next() else { return String::new() };
     if let Some(vni) = master.strip_prefix("br-evpn-") {
@@ -139,6 +148,6 @@ pub(crate) fn stands(n: u32) -> bool {
     if SHARED {
         vlan(n).is_some()
     } else {
-        succeeds(&format!("ip link show {} || ip link show {}", bridge(n), vxlan(n)))
+        [bridge(n), vxlan(n)].iter().any(|device| !told(&format!("ip link show {device}")).is_empty())
     }
 }

@@ -157,5 +157,14 @@ impl SingleDevice {
             (self.known.get(vni) != Some(&placed.at)).then_some(Fact::Device(*vni))
         };
         facts.extend(self.base.vnis.iter().filter_map(elsewhere));
+        // Of those that are gone, the VXLAN device has our rows still.
+        let gone: Vec<Vni> =
+            self.base.vnis.keys().filter(|vni| !self.known.contains_key(vni)).copied().collect();
+        if let Err(error) = self.vacate(&gone) {
+            tracing::debug!(%error, "rows of VNIs that are gone");
+        }
+        for vni in gone {
+            self.forget(vni);
+        }
     }
 }

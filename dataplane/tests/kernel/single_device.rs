@@ -1,0 +1,19 @@
+//! The kernel backend with layout single-device against a real kernel: the same tests as for the other layout, but for
+//! `per_vni`, in whose place stands `vlans`. It needs a kernel that has VLAN filtering, so `.ci/vm test` runs it.
+#![forbid(unsafe_code)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod harness;
+
+mod clients;
+mod devices;
+mod events;
+mod layout;
+mod rows;
+mod scale;
+mod traffic;
+mod vlans;
+
+/// What all of them are about.
+const LAYOUT: dataplane::kernel::Layout = dataplane::kernel::Layout::SingleDevice;
