@@ -17,7 +17,7 @@ help:
 	@echo "make lint    format, clippy, licences, docs"
 	@echo "make vm      the tests that need Debian's own kernel, in a virtual machine; those with T=name in their name"
 	@echo "make vm-shell  a shell in that machine"
-	@echo "make bench   speed and memory, as ratios to FRR, gobgpd and bridge -batch"
+	@echo "make bench   speed and memory, as ratios to FRR, gobgpd and bridge -batch; VLANs in the virtual machine"
 	@echo "make fuzz    each fuzz target for FUZZ_TIME=$(FUZZ_TIME) seconds (installs cargo-fuzz and a nightly Rust, saying so)"
 	@echo "make deps    install the Debian packages that the tests and benchmarks need"
 
@@ -37,7 +37,7 @@ vm: deps deps-vm
 vm-shell: deps-vm
 	@.ci/vm shell
 
-bench: deps
+bench: deps deps-vm
 	$(CARGO) build --quiet --locked --release --package evpnd --package evpnd-bench
 	$(CARGO) run --quiet --locked --release --package evpnd-bench -- all
 
