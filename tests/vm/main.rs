@@ -12,3 +12,4 @@ mod common;
 mod kernel;
 mod lab;
 mod ovs;
+mod single;
