@@ -5,15 +5,17 @@
 //!   `evpnd overlay`, and only then are they changed beyond the settings of the port, and deleted in the end. Found
 //!   without that mark they are used if they are what is needed; else that is an error which says what to do.
 //! - A VNI is a VLAN of the VXLAN port, mapped to the VNI; an entry in the VNI filter of the device, if it has one; and,
-//!   if its hosts' ARP is to be answered, a VLAN device `<bridge>.<vlan>` on the bridge. That one is a table, not an
-//!   interface: the bridge looks its addresses up there, also while it is down, and down it stays, so that this host has
-//!   no part in the overlay. It bears `evpnd vni N`. Where somebody else has a VLAN device in its place, that is used.
+//!   from the first address on that is to be answered for, a VLAN device `<bridge>.<vlan>` on the bridge. That one is a
+//!   table, not an interface: the bridge looks addresses up there, also while it is down, and down it stays, so that this
+//!   host has no part in the overlay. It bears `evpnd vni N`. Where somebody else has a VLAN device in its place, that is used.
 //! - A local port is an access port of the VLAN of its VNI, and in no other.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use types::Vni;
 
 use super::super::config::{KernelConfig, NAME, cut};
@@ -282,6 +284,8 @@ pub(super) struct Now<'a> {
     pub(super) vxlan_name: &'a Arc<str>,
     /// The VNI that has an interface, if one has.
     pub(super) owner: &'a dyn Fn(&str) -> Option<Vni>,
+    /// The VNIs that have had an address to keep.
+    pub(super) tabled: &'a HashSet<Vni, RandomState>,
 }
 
 /// What a VNI needs.
@@ -348,7 +352,7 @@ fn plan_table(l2: &L2Vni, vlan: u16, now: &Now<'_>, plan: &mut Plan) {
         plan.steps.push(Step::Delete { name: link.name.clone() });
         right = false;
     }
-    if right {
+    if right || !now.tabled.contains(&l2.vni) {
         return;
     }
     let name = table_name(now.config, vlan);

@@ -6,20 +6,14 @@
 use rustix::io::Errno;
 use types::Vni;
 
-use super::super::links::{self, Link};
+use super::super::links;
+use super::super::refused;
 use super::super::socket::Refusal;
-use super::super::wire::{NLM_F_CREATE, NLM_F_EXCL, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, RTM_SETLINK};
-use super::super::{BATCH, marks, refused};
+use super::super::wire::{RTM_DELLINK, RTM_SETLINK};
 use super::SingleDevice;
 use super::codec::{self, ENTRIES, Entry, RTM_DELTUNNEL, RTM_NEWTUNNEL};
 use super::devices::{Step, mapping};
 use crate::backend::{Error, ErrorKind};
-
-/// Messages to make a table: made, marked, without a link-local address, shown.
-const TABLE: usize = 4;
-
-/// Tables to be made before somebody listens: the kernel tells some 16 kB of each.
-const LISTEN: usize = 256;
 
 /// What became of a VNI.
 #[derive(Debug, Default)]
@@ -40,7 +34,7 @@ impl Fate {
     }
 
     /// A step failed: without it there is no VNI, or less of one.
-    fn fail(&mut self, step: &Step, error: Error) {
+    pub(super) fn fail(&mut self, step: &Step, error: Error) {
         let vital = matches!(step, Step::Map { .. } | Step::Unmap { .. } | Step::Admit { .. })
             || error.kind == ErrorKind::Permission;
         let place = if vital { &mut self.failed } else { &mut self.partly };
@@ -50,7 +44,7 @@ impl Fate {
 }
 
 /// A step of the VNI at this place in the group.
-type Item = (usize, Step);
+pub(super) type Item = (usize, Step);
 
 /// The order in which kinds of steps are done: what goes makes room for what comes.
 const fn stage(step: &Step) -> u8 {
@@ -187,60 +181,6 @@ impl SingleDevice {
         }
     }
 
-    /// Makes VLAN devices on the bridge.
-    fn create_tables(&mut self, items: &[Item], fates: &mut [Fate]) {
-        let Some(bridge) = self.shared_devices().0 else { return };
-        let mut items = items.iter();
-        let mut made = 0;
-        while !items.as_slice().is_empty() {
-            let part: Vec<&Item> = items.by_ref().take(BATCH / TABLE).collect();
-            made += part.len();
-            if made >= LISTEN {
-                self.listen_meanwhile();
-                made = 0;
-            }
-            let batch = &mut self.base.batch;
-            batch.clear();
-            for (_, step) in &part {
-                let Step::CreateTable { name, vlan, vni } = step else { continue };
-                let message = links::new_vlan(name, bridge, *vlan);
-                links::push(batch, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &message);
-                // In the same datagram, so that no kill -9 falls between a device and its mark.
-                links::push(batch, RTM_SETLINK, 0, &links::set_alias(name, &marks::alias(*vni)));
-                // Where IPv6 is off, there is nothing to turn off.
-                links::push(batch, RTM_SETLINK, 0, &links::set_no_link_local(name));
-                links::push(batch, RTM_GETLINK, 0, &links::get(Some(name)));
-            }
-            let mut without_module = None;
-            let found = &mut self.base.links;
-            let sent = self.base.requests.batch(batch, &mut |place, answer| {
-                let Some((at, step)) = part.get(place / TABLE) else { return };
-                match (place % TABLE, answer) {
-                    (_, Ok(message)) => {
-                        if let Some(link) = Link::parse(message.body) {
-                            found.insert(link);
-                        }
-                    }
-                    (0, Err(refusal)) if refusal.errno == Errno::OPNOTSUPP => {
-                        let error = no_module(step);
-                        without_module = Some(error.clone());
-                        fates[*at].fail(step, error);
-                    }
-                    (0 | 1, Err(refusal)) => fates[*at].fail(step, refused(step.to_string(), refusal)),
-                    _ => {}
-                }
-            });
-            if let Err(errno) = sent {
-                for (at, step) in &part {
-                    fates[*at].fail(step, refused(step.to_string(), errno.into()));
-                }
-            }
-            if without_module.is_some() {
-                items.by_ref().for_each(|(at, step)| fates[*at].fail(step, no_module(step)));
-            }
-        }
-    }
-
     /// Attaches ports and sets their VLANs: what one needs, in one datagram.
     fn set_ports(&mut self, items: &[Item], fates: &mut [Fate]) {
         let port = |step: &Step| match step {
@@ -325,10 +265,4 @@ impl SingleDevice {
             }
         }
     }
-}
-
-fn no_module(step: &Step) -> Error {
-    let reason =
-        "ARP suppression needs the kernel's 8021q module: modprobe 8021q, or arp-suppression = false";
-    Error::new(ErrorKind::Other, step.to_string(), reason)
 }

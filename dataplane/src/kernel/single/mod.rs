@@ -44,6 +44,7 @@ mod events;
 mod look;
 mod manage;
 mod remove;
+mod tables;
 mod vlans;
 
 /// VNIs of a VNI filter that are looked at: there are no more VLANs.
@@ -62,6 +63,8 @@ pub struct SingleDevice {
     holders: HashMap<(u32, u16), Vni, RandomState>,
     /// VNIs that were put and want their hosts' ARP answered.
     suppressing: BTreeSet<Vni>,
+    /// Those of them that have had an address to keep.
+    tabled: HashSet<Vni, RandomState>,
     /// Mapped on a VXLAN device in this run: on one that is not ours, only these are.
     made: HashSet<Vni, RandomState>,
     /// Made since the last poll, so that there can be nothing in them.
@@ -103,6 +106,7 @@ impl SingleDevice {
             alloc: Alloc::default(),
             holders: HashMap::default(),
             suppressing: BTreeSet::new(),
+            tabled: HashSet::default(),
             made: HashSet::default(),
             fresh: HashSet::default(),
             moved: BTreeSet::new(),
@@ -146,6 +150,7 @@ impl SingleDevice {
             vxlan,
             vxlan_name: &self.vxlan_name,
             owner: &owner,
+            tabled: &self.tabled,
         })
     }
 
@@ -272,7 +277,7 @@ impl Backend for SingleDevice {
                     let last = runs.peek().is_none_or(|(work, _)| *work != Work::Put);
                     outcomes.extend(self.remove_vnis(&vnis, last));
                 }
-                Work::Rows => self.base.apply_rows(run, outcomes),
+                Work::Rows => self.put_rows(run, outcomes),
             }
         }
     }

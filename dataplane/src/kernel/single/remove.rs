@@ -70,6 +70,7 @@ impl SingleDevice {
         self.forget(vni);
         self.alloc.release(vni);
         self.suppressing.remove(&vni);
+        self.tabled.remove(&vni);
         self.made.remove(&vni);
         self.fresh.remove(&vni);
         self.undone.remove(&vni);

@@ -224,6 +224,7 @@ struct Host {
     links: Links,
     vlans: Vlans,
     filter: Filter,
+    tabled: HashSet<Vni, RandomState>,
 }
 
 fn table(index: u32, id: u16, n: u32) -> Link {
@@ -236,7 +237,8 @@ impl Host {
         let (bridge, vxlan) = devices(true);
         let veth = |index, name| Link { master: Some(10), ..link(index, name, Kind::Other("veth".into())) };
         let all = [bridge, vxlan, veth(12, "veth1"), veth(13, "veth2"), table(14, 2, 100), table(15, 3, 200)];
-        let mut host = Self { links: links(all), vlans: Vlans::default(), filter: Filter::default() };
+        let tabled = [vni(100), vni(22_001)].into_iter().collect();
+        let mut host = Self { links: links(all), vlans: Vlans::default(), filter: Filter::default(), tabled };
         for (vlan, n, port) in [(2, 100, 12), (3, 200, 13)] {
             host.vlans.set(11, vlan, mapping(vni(n)));
             host.vlans.set(port, vlan, Entry::ACCESS);
@@ -256,6 +258,7 @@ impl Host {
             vxlan: Some(11),
             vxlan_name: &"vxlan1".into(),
             owner: &owner,
+            tabled: &self.tabled,
         })
     }
 
@@ -280,6 +283,11 @@ fn a_vni_gets_what_it_lacks() {
             "cannot attach veth9 to br-evpn: there is no such interface (yet)",
             "cannot attach veth1 to br-evpn: it is a port of VNI 100 already",
         ]
+    );
+    // Without an address to keep, no table.
+    assert_eq!(
+        host.plan(&l2(300, &[]), 13),
+        ["map VLAN 13 of vxlan1 to VNI 300", "have vxlan1 take packets of VNI 300"]
     );
     // Another VLAN: the table is made again; what is in its place goes.
     assert_eq!(
