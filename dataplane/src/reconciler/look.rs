@@ -323,6 +323,9 @@ impl<B: Backend> Reconciler<B> {
     /// Observes some of the VNIs that are to be observed; where tables are shared, all of them: what was found must be
     /// compared before anything is written or heard, or it is no longer so.
     pub(super) fn observe_some(&mut self, now: Time, out: &mut Vec<Output>) {
+        if self.observe.is_empty() {
+            return;
+        }
         let mut errors = Vec::new();
         let observe = std::mem::take(&mut self.observe);
         let there = observe.into_iter().filter(|vni| self.installed.device(*vni).is_some());
@@ -473,7 +476,10 @@ impl<B: Backend> Reconciler<B> {
                 example.get_or_insert(key);
             }
         }
-        if let Some(example) = example {
+        // In another VLAN there is nothing of it yet; that was not somebody else.
+        let vlan = self.seen.get(&vni).and_then(|before| before.vlan);
+        let moved = vlan.is_some() && seen.vlan.is_some() && vlan != seen.vlan;
+        if let Some(example) = example.filter(|_| !moved) {
             self.repaired(vni, lost, example, out);
         }
         self.installed.replace_vni(vni, found);

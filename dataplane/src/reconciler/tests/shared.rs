@@ -90,6 +90,21 @@ fn what_others_take_away_is_no_failure_and_no_repair() {
 }
 
 #[test]
+fn a_vni_that_gets_another_vlan_is_filled_again_and_that_is_no_repair() {
+    let mut node = shared(&whole(1));
+    node.quiet();
+    for (vlan, repairs) in [(7, 0), (7, 1)] {
+        node.r.backend_mut().lose_events(true);
+        node.r.backend_mut().set_vlan(vni(1), vlan);
+        node.r.backend_mut().drop_row(&Key::Mac(vni(1), mac(1)));
+        let out = node.after(61);
+        assert_eq!(out.iter().any(|o| matches!(o, Output::Event(_))), repairs != 0, "{out:?}");
+        let status = node.r.status();
+        assert_eq!((status.installed, status.repairs), (4, repairs), "{status:?}");
+    }
+}
+
+#[test]
 fn a_dry_run_tells_of_vnis_that_others_set_up() {
     let mut node = Node::new(Memory::shared());
     node.r.backend_mut().set_found(vni(1), true);
