@@ -72,6 +72,23 @@ fn devices_found_are_used_and_never_deleted() {
 }
 
 #[test]
+fn what_was_made_for_the_other_layout_makes_room() {
+    in_namespace("per_vni::what_was_made_for_the_other_layout_makes_room", || {
+        veth("veth1");
+        sh("ip link add br-evpn type bridge && ip link set br-evpn up alias 'evpnd overlay'");
+        sh("ip link add vxlan1 type vxlan external local 10.9.0.1 dstport 4789");
+        sh("ip link set vxlan1 master br-evpn up alias 'evpnd overlay' && ip link set veth1 master br-evpn");
+        // One that is not evpnd's stays.
+        sh("ip link add vxlan2 type vxlan external local 10.9.0.1 dstport 4790 && ip link set vxlan2 up");
+        let host = Host::new(&base());
+        host.assert_in_sync();
+        assert!(!succeeds("ip link show br-evpn") && !succeeds("ip link show vxlan1"));
+        assert!(succeeds("ip link show vxlan2"));
+        assert_eq!(place("veth1"), "vni 100");
+    });
+}
+
+#[test]
 fn what_others_set_up_is_found_and_used_as_it_is() {
     in_namespace("per_vni::what_others_set_up_is_found_and_used_as_it_is", || {
         let make = |n: u32, more: &str| {

@@ -20,8 +20,8 @@ use std::fmt;
 use types::Vni;
 
 use super::super::config::{KernelConfig, NAME, cut};
-use super::super::links::{Link, Links, Port};
-use super::super::marks::owned;
+use super::super::links::{Kind, Link, Links, Port};
+use super::super::marks::{is_ours, owned};
 use crate::backend::{Error, ErrorKind};
 use crate::intent::L2Vni;
 use crate::plane::Action;
@@ -171,6 +171,19 @@ pub(super) fn found(config: &KernelConfig, links: &Links) -> BTreeSet<Vni> {
     links.iter().filter_map(carried).collect()
 }
 
+/// What takes away what evpnd made, in an earlier run, for the layout that has one device for all VNIs. The VXLAN device
+/// goes first, since it has the UDP port; with the bridge go the tables on it.
+pub(super) fn make_room(config: &KernelConfig, links: &Links) -> Vec<Step> {
+    let of_other_layout = |link: &&Link| {
+        is_ours(link)
+            && (owned(link).is_none() || matches!(link.kind, Kind::Vlan(_)))
+            && config.manage_devices
+    };
+    let mut left: Vec<&Link> = links.iter().filter(of_other_layout).collect();
+    left.sort_unstable_by_key(|link| (link.vxlan().is_none(), !link.is_bridge(), link.index));
+    left.into_iter().map(|link| Step::Delete { name: link.name.clone() }).collect()
+}
+
 /// What has to be done for a VNI. `Err`: devices stand in the way that are not ours to change.
 pub(super) fn plan(
     l2: &L2Vni,
@@ -288,7 +301,7 @@ fn plan_ports(
             Some(master) if Some(master) == bridge => {}
             Some(master) => {
                 let master = links.get(master);
-                if master.is_none_or(|master| owned(master).is_none()) {
+                if master.is_none_or(|master| !is_ours(master)) {
                     let of = master.map_or("another device", |master| master.name.as_str());
                     plan.problems.push(error(action(), format!("it is a port of {of}")));
                     continue;

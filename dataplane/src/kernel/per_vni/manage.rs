@@ -19,6 +19,22 @@ impl Kernel {
         devices::plan(l2, &self.base.config, &self.base.links, &|name| self.base.attached.contains(name))
     }
 
+    /// Takes away what an earlier run made for the other layout: its VXLAN device and ours cannot both be up.
+    pub(super) fn make_room(&mut self) -> Result<(), Error> {
+        let plan = |kernel: &Self| devices::make_room(&kernel.base.config, &kernel.base.links);
+        let mut steps = plan(self);
+        if steps.is_empty() {
+            return Ok(());
+        }
+        // The tables on the bridge are gone by then, some thousands perhaps.
+        for step in steps.iter().take(2) {
+            self.execute(step, &nothing(Vni::ZERO)).or_else(gone_is_fine)?;
+        }
+        self.base.read_links()?;
+        steps = plan(self);
+        steps.iter().try_for_each(|step| self.execute(step, &nothing(Vni::ZERO)).or_else(gone_is_fine))
+    }
+
     /// Brings the devices of a VNI into their shape. The error in `Ok` is what keeps some port from being attached.
     pub(super) fn put_devices(&mut self, l2: &L2Vni) -> Result<Option<Error>, Error> {
         // Known by name before they are there: so their coming is noticed.

@@ -42,6 +42,8 @@ pub struct Kernel {
     walked: usize,
     /// VNIs others set up, as they were last told.
     found: BTreeSet<Vni>,
+    /// A dry run has said what goes of the other layout.
+    described: bool,
 }
 
 /// A bridge of its own: all that is in it is of this VNI.
@@ -52,7 +54,13 @@ const fn place(bridge: u32, vxlan: u32) -> Place {
 impl Kernel {
     /// Opens the sockets in the network namespace of the calling thread, and reads the links there are.
     pub fn open(config: KernelConfig) -> io::Result<Self> {
-        Ok(Self { base: Base::open(config, &[])?, fresh: BTreeSet::new(), walked: 0, found: BTreeSet::new() })
+        Ok(Self {
+            base: Base::open(config, &[])?,
+            fresh: BTreeSet::new(),
+            walked: 0,
+            found: BTreeSet::new(),
+            described: false,
+        })
     }
 
     /// Which VNI a row in an FDB belongs to, and where that one is.
@@ -162,6 +170,8 @@ impl Backend for Kernel {
     }
 
     fn vnis(&mut self) -> Result<Vec<Vni>, Error> {
+        // What is described after this is of another look.
+        self.described = false;
         self.base.read_links()?;
         let mut vnis: BTreeSet<Vni> = self.base.vnis.keys().copied().collect();
         if self.base.config.manage_devices {
@@ -217,14 +227,19 @@ impl Backend for Kernel {
     fn apply(&mut self, ops: &[Op], outcomes: &mut Vec<Outcome>) {
         for (work, run) in runs(ops) {
             match work {
-                Work::Put => outcomes.extend(run.iter().filter_map(|op| match op {
-                    Op::Put(Row::Vni(l2)) => Some(match self.put_devices(l2) {
-                        Ok(None) => Outcome::Done,
-                        Ok(Some(error)) => Outcome::Partly(error),
-                        Err(error) => Outcome::Failed(error),
-                    }),
-                    _ => None,
-                })),
+                Work::Put => {
+                    let room = self.make_room();
+                    outcomes.extend(run.iter().filter_map(|op| match op {
+                        Op::Put(Row::Vni(l2)) => {
+                            Some(match room.clone().and_then(|()| self.put_devices(l2)) {
+                                Ok(None) => Outcome::Done,
+                                Ok(Some(error)) => Outcome::Partly(error),
+                                Err(error) => Outcome::Failed(error),
+                            })
+                        }
+                        _ => None,
+                    }));
+                }
                 Work::Remove => {
                     self.remove(&run.iter().map(|op| op.key().vni()).collect::<Vec<_>>(), outcomes);
                 }
@@ -257,7 +272,10 @@ impl Backend for Kernel {
         match op {
             Op::Put(Row::Vni(l2)) => match self.plan(l2) {
                 Ok(plan) => {
-                    let steps = plan.steps.iter().map(|step| planned(l2.vni, step));
+                    let described = std::mem::replace(&mut self.described, true);
+                    let room = devices::make_room(&self.base.config, &self.base.links);
+                    let room = if described { Vec::new() } else { room };
+                    let steps = room.iter().chain(&plan.steps).map(|step| planned(l2.vni, step));
                     let problems = plan.problems.iter().map(|error| plane::Step::cannot(l2.vni, error));
                     steps.chain(problems).collect()
                 }
@@ -275,9 +293,7 @@ impl Backend for Kernel {
             None => PortPlace::Free,
             Some(master) if Some(master) == bridge => PortPlace::Attached,
             Some(master) => match base.links.get(master) {
-                Some(other) if marks::owned(other).is_some() || names.contains(&other.name) => {
-                    PortPlace::Free
-                }
+                Some(other) if marks::is_ours(other) || names.contains(&other.name) => PortPlace::Free,
                 Some(other) => PortPlace::Taken(other.name.clone()),
                 None => PortPlace::Taken("another device".to_owned()),
             },
