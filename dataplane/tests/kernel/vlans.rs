@@ -315,6 +315,15 @@ fn vnis_that_scripts_set_up_are_found_and_lost() {
         sh("bridge vlan del dev vxlan1 vid 20");
         map(30, 200);
         host.until("the row in the new VLAN", |_| has_row(200, &format!("{M} extern_learn")));
+        // The VLAN it had stays on the port: somebody else's from now on.
+        sh("bridge vlan add dev vxlan1 vid 31; bridge vlan del dev vxlan1 vid 30 tunnel_info id 200
+            bridge vlan add dev vxlan1 vid 31 tunnel_info id 200");
+        host.until("the row in the next VLAN", |_| has_row(200, &format!("{M} extern_learn")));
+        let left = || sh("bridge fdb show dev vxlan1 | grep -c 'vlan 30 extern_learn' || true");
+        assert_eq!((vlan(200), left().trim()), (Some(31), "0"));
+        sh("bridge vlan del dev vxlan1 vid 31");
+        map(30, 200);
+        host.until("the row in the last VLAN", |_| has_row(200, &format!("{M} extern_learn")));
         host.outputs.clear();
         sh("bridge vlan del dev vxlan1 vid 10");
         host.hears(&Local::Found(vni(100), false));
@@ -342,5 +351,77 @@ fn the_layout_changes() {
         host.assert_in_sync();
         assert!(!succeeds("ip link show vxlan1-100 || ip link show br-evpn-100"));
         assert_eq!(place("veth1"), "vni 100");
+        // And back.
+        drop(host);
+        let per_vni = KernelConfig { layout: Layout::DevicePerVni, ..config() };
+        let host = Host::with(per_vni, &base());
+        host.assert_in_sync();
+        assert!(!succeeds("ip link show vxlan1") && !succeeds("ip link show br-evpn"));
+        assert_eq!(sh("ip -br link show type vlan | wc -l").trim(), "0");
+        assert!(sh("bridge fdb show dev vxlan1-100").contains(M));
+        assert_eq!(place("veth1"), "vni 100");
+    });
+}
+
+/// Rows stay when mappings go, and a kill -9 leaves both: whoever gets the VLAN or the VNI next must not have them.
+#[test]
+fn what_an_earlier_run_left_is_found_wherever_it_is() {
+    in_namespace("vlans::what_an_earlier_run_left_is_found_wherever_it_is", || {
+        let first = [
+            Change::PutVni(l2(100, &[])),
+            put_flood(100, "10.9.0.2"),
+            put_mac(100, M, "10.9.0.2"),
+            Change::Settled,
+        ];
+        drop(Host::new(&first));
+        sh("bridge vlan del vid 2 dev vxlan1");
+        let host = Host::new(&[Change::PutVni(l2(100, &[])), put_flood(100, "10.9.0.3"), Change::Settled]);
+        host.assert_in_sync();
+        assert_eq!((vlan(100), has_row(100, "00:00:00:00:00:00 dst 10.9.0.3")), (Some(2), true));
+        let left = sh("bridge fdb show dev vxlan1");
+        assert!(!left.contains("10.9.0.2") && !left.contains(M), "{left}");
+        drop(host);
+        // It has another VLAN now, and there is another VNI.
+        drop(Host::new(&first));
+        let mut host = Host::new(&[in_vlan(100, 50, &[]), Change::PutVni(l2(200, &[]))]);
+        host.change(&[put_flood(100, "10.9.0.2"), put_mac(100, M, "10.9.0.2"), Change::Settled]);
+        host.assert_in_sync();
+        assert_eq!([100, 200].map(vlan), [Some(50), Some(3)]);
+        assert!(has_row(100, &format!("{M} dst 10.9.0.2")) && has_row(100, &format!("{M} extern_learn")));
+        assert_eq!(sh("bridge fdb show dev vxlan1 | grep -c 'vlan 2 extern_learn' || true").trim(), "0");
+        assert_eq!(host.r.status().repairs, 0);
+    });
+}
+
+/// A bridge that puts its new ports into VLAN 1, as bridges do unless told otherwise.
+#[test]
+fn the_default_vlan_of_a_bridge_that_is_found_is_no_vni() {
+    in_namespace("vlans::the_default_vlan_of_a_bridge_that_is_found_is_no_vni", || {
+        veth("veth1");
+        sh("ip link add br-evpn type bridge vlan_filtering 1; ip link set br-evpn up");
+        let before = devices();
+        let host = Host::new(&base());
+        host.assert_in_sync();
+        assert_eq!(place("veth1"), "vni 100");
+        let vlans = sh("bridge vlan show dev vxlan1");
+        assert!(!vlans.contains("PVID"), "packets of VNIs without a VLAN would be in it: {vlans}");
+        let (_, errors) = host.r.shutdown(true);
+        assert!(errors.is_empty(), "{errors:?}");
+        let left: Vec<String> = devices().into_iter().filter(|line| !before.contains(line)).collect();
+        assert!(!left.iter().any(|line| line.contains("vxlan1") || line.contains("br-evpn.")), "{left:?}");
+    });
+}
+
+#[test]
+fn devices_that_could_not_be_finished_are_removed_too() {
+    in_namespace("vlans::devices_that_could_not_be_finished_are_removed_too", || {
+        sh("ip link add other type vxlan id 5 local 10.9.0.1 dstport 4789; ip link set other up");
+        let host = Host::new(&[Change::PutVni(l2(100, &[])), Change::Settled]);
+        let error = host.r.status().last_error.unwrap_or_default();
+        assert!(error.contains("other uses the UDP port; remove it, or set another vxlan-port"), "{error}");
+        assert!(succeeds("ip link show vxlan1"));
+        let (_, errors) = host.r.shutdown(true);
+        assert!(errors.is_empty(), "{errors:?}");
+        assert!(!succeeds("ip link show vxlan1") && !succeeds("ip link show br-evpn"));
     });
 }

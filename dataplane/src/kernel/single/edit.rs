@@ -144,7 +144,7 @@ impl SingleDevice {
     }
 
     /// Sends the batch; what was refused of it first.
-    fn send(&mut self) -> Option<Refusal> {
+    pub(super) fn send(&mut self) -> Option<Refusal> {
         let mut refusal = None;
         let sent = self.base.requests.batch(&mut self.base.batch, &mut |_, answer| {
             if refusal.is_none() {

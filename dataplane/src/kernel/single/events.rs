@@ -10,6 +10,7 @@ use types::Vni;
 
 use super::super::base::{Base, Placed};
 use super::super::links::Link;
+use super::super::rows::Place;
 use super::super::wire::{RTM_DELLINK, RTM_NEWLINK};
 use super::SingleDevice;
 use super::codec::{RTM_DELTUNNEL, RTM_DELVLAN, RTM_NEWTUNNEL, RTM_NEWVLAN, read_filter, read_vlans};
@@ -72,8 +73,21 @@ impl SingleDevice {
 
     /// Takes in what was heard of VLANs.
     fn believe_vlans(&mut self, facts: &mut Vec<Fact>) {
+        for link in self.heed_vlans(None) {
+            if let Err(error) = self.read_vlans_of(link) {
+                // The next comparison of everything reads them again.
+                tracing::debug!(%error, link, "VLANs that changed");
+            }
+        }
+        facts.append(&mut self.pending);
+    }
+
+    /// Whom it concerns, what was heard of the VLANs of a link, or of all, and is not believed. The links where that is so:
+    /// they are to be read anew.
+    pub(super) fn heed_vlans(&mut self, of: Option<u32>) -> BTreeSet<u32> {
         let mut links = BTreeSet::new();
-        for ((link, vlan), heard) in std::mem::take(&mut self.heard) {
+        let meant = |(link, _): &(u32, u16)| of.is_none_or(|of| *link == of);
+        for ((link, vlan), heard) in self.heard.extract_if(|key, _| meant(key)) {
             let believed = self.vlans.get(link, vlan);
             if believed == heard {
                 continue;
@@ -84,18 +98,24 @@ impl SingleDevice {
             self.base.affected.extend(self.holders.get(&(bridge, vlan)));
             let tunnels = [believed, heard].into_iter().flatten().filter_map(|entry| entry.tunnel);
             self.base.affected.extend(tunnels);
-            facts.extend(found.and_then(|link| self.base.asked.get(&*link.name)).cloned().map(Fact::Port));
+            let asked = found.and_then(|link| self.base.asked.get(&*link.name));
+            self.pending.extend(asked.cloned().map(Fact::Port));
         }
-        for link in links {
-            if let Err(error) = self.read_vlans_of(link) {
-                // The next comparison of everything reads them again.
-                tracing::debug!(%error, link, "VLANs that changed");
-            }
-        }
+        links
     }
 
     /// Takes in what was heard of VNI filters.
     fn believe_filters(&mut self, facts: &mut Vec<Fact>) {
+        for link in self.heed_filters() {
+            if self.read_filter(link).is_err() {
+                facts.push(Fact::Lost);
+            }
+        }
+    }
+
+    /// The same for VNI filters.
+    pub(super) fn heed_filters(&mut self) -> Vec<u32> {
+        let mut links = Vec::new();
         for (link, (added, removed)) in std::mem::take(&mut self.heard_filters) {
             let Some(filter) = self.filters.get(&link) else { continue };
             let same = added.ranges().all(|(start, end)| filter.covers(start, end))
@@ -108,10 +128,9 @@ impl SingleDevice {
                     self.base.affected.extend(self.base.vnis.range(start..=end).map(|(vni, _)| *vni));
                 }
             }
-            if self.read_filter(link).is_err() {
-                facts.push(Fact::Lost);
-            }
+            links.push(link);
         }
+        links
     }
 
     /// Tells of the VNIs that no longer are as they were put.
@@ -129,7 +148,10 @@ impl SingleDevice {
         if shaken {
             facts.extend(std::mem::take(&mut self.waiting).into_iter().map(Fact::Device));
         }
-        if shaken && !overlay {
+        let shared = self.shared_devices();
+        let elsewhere = |at: &Place| (Some(at.bridge), Some(at.vxlan)) != shared;
+        // Right they may be again already, and still others than those that these VNIs were put on.
+        if shaken && (!overlay || self.base.vnis.values().any(|placed| elsewhere(&placed.at))) {
             facts.extend(self.base.vnis.keys().copied().map(Fact::Device));
             return;
         }
@@ -160,7 +182,7 @@ impl SingleDevice {
         // Of those that are gone, the VXLAN device has our rows still.
         let gone: Vec<Vni> =
             self.base.vnis.keys().filter(|vni| !self.known.contains_key(vni)).copied().collect();
-        if let Err(error) = self.vacate(&gone) {
+        if let Err(error) = self.vacate(&gone, true) {
             tracing::debug!(%error, "rows of VNIs that are gone");
         }
         for vni in gone {

@@ -1,31 +1,41 @@
 //! Reading what there is: VLANs and VNI filters, and what is in the tables of many VNIs at once.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use foldhash::fast::RandomState;
 use rustix::io::Errno;
 use types::Vni;
 
 use super::super::rows::Place;
-use super::super::wire::{NDA_IFINDEX, NDA_MASTER, NTF_SELF, Neigh};
+use super::super::wire::{
+    AF_BRIDGE, NDA_IFINDEX, NDA_MASTER, NLM_F_DUMP, NTF_EXT_LEARNED, NTF_SELF, Neigh, RTM_GETNEIGH,
+};
 use super::super::{ROUNDS, refused};
 use super::codec::{self, RTM_NEWTUNNEL, RTM_NEWVLAN};
 use super::devices;
 use super::vlans::{Filter, Vlans};
 use super::{Complete, SingleDevice};
 use crate::backend::{Device, Error, Fact, Scope};
+use crate::intent::L2Vni;
 
 /// Up to so many VNIs, the neighbours of each are asked for by themselves.
 const FEW: usize = 16;
+
+/// What stood on the VXLAN device when the first VNI was put on it: VLANs and VNIs with rows.
+#[derive(Debug, Default)]
+pub(super) struct Leftovers {
+    vlans: HashSet<u16, RandomState>,
+    vnis: HashSet<Vni, RandomState>,
+}
 
 impl SingleDevice {
     /// Reads all VLANs of all links, and the VNI filters of all VXLAN devices.
     pub(super) fn read_vlans(&mut self) -> Result<(), Error> {
         let mut vlans = Vlans::default();
         self.ask_vlans(0, &mut vlans)?;
+        self.heed_vlans(None);
+        self.heed_filters();
         self.vlans = vlans;
-        self.heard.clear();
-        self.heard_filters.clear();
         let filtering = self.base.links.iter().filter(|link| link.vxlan().is_some_and(|v| v.vnifilter));
         let filtering: Vec<u32> = filtering.map(|link| link.index).collect();
         self.filters.clear();
@@ -36,11 +46,11 @@ impl SingleDevice {
     pub(super) fn read_vlans_of(&mut self, link: u32) -> Result<(), Error> {
         let mut vlans = Vlans::default();
         self.ask_vlans(link, &mut vlans)?;
+        self.heed_vlans(Some(link));
         self.vlans.clear(link);
         for (vlan, entry) in vlans.of(link) {
             self.vlans.set(link, vlan, entry);
         }
-        self.heard.retain(|(heard, _), _| *heard != link);
         Ok(())
     }
 
@@ -137,6 +147,32 @@ impl SingleDevice {
         states
     }
 
+    /// Of VNIs that were just mapped, leaves those in whose tables an earlier run has left nothing: a mapping that goes takes
+    /// no rows with it.
+    pub(super) fn without_leftovers(&mut self, fresh: &mut Vec<usize>, group: &[L2Vni], vlans: &[u16]) {
+        if fresh.is_empty() {
+            return;
+        }
+        if self.leftovers.is_none()
+            && let Some(vxlan) = self.shared_devices().1
+        {
+            let mut left = Leftovers::default();
+            self.base.batch.clear();
+            self.base.batch.begin(RTM_GETNEIGH, NLM_F_DUMP);
+            self.base.batch.neigh(AF_BRIDGE, 0, 0, 0);
+            self.base.batch.attr(NDA_IFINDEX, &vxlan.to_ne_bytes());
+            let asked = self.base.dump("list the FDB", &mut |n| {
+                if n.index == vxlan && (n.has(NTF_EXT_LEARNED) || n.has(NTF_SELF)) {
+                    left.vnis.extend(n.src_vni);
+                    left.vlans.extend(n.vlan);
+                }
+            });
+            self.leftovers = asked.is_ok().then_some(left);
+        }
+        let Some(left) = &self.leftovers else { return fresh.clear() };
+        fresh.retain(|at| !left.vnis.contains(&group[*at].vni) && !left.vlans.contains(&vlans[*at]));
+    }
+
     /// How a VNI stands, given whether the shared devices do.
     pub(super) fn state(&self, vni: Vni, overlay: bool) -> Device {
         let Some(placed) = self.base.vnis.get(&vni) else {
@@ -181,7 +217,8 @@ impl SingleDevice {
             let here = n.index == at.vxlan || n.index == at.bridge || n.master == Some(at.bridge);
             here.then_some((vni, at))
         };
-        let bridges: BTreeSet<u32> = at.iter().map(|(_, at)| at.bridge).collect();
+        let there = |index: &u32| self.base.links.get(*index).is_some();
+        let bridges: BTreeSet<u32> = at.iter().map(|(_, at)| at.bridge).filter(there).collect();
         for bridge in bridges {
             match self.ports_to_look_at(bridge, at, scope) {
                 Some(ports) => {

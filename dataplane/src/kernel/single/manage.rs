@@ -8,8 +8,11 @@ use types::Vni;
 use super::super::ROUNDS;
 use super::super::links::{self, Link};
 use super::super::marks;
+use super::super::refused;
+use super::super::rows::Place;
 use super::super::wire::{NLM_F_CREATE, NLM_F_EXCL, RTM_DELLINK, RTM_NEWLINK, RTM_SETLINK};
 use super::SingleDevice;
+use super::codec::{self, Entry};
 use super::devices::{self, NO_FILTERING, Overlay, Plan, Step};
 use super::edit::Fate;
 use crate::backend::{Error, ErrorKind, Outcome};
@@ -65,7 +68,31 @@ impl SingleDevice {
             last = steps;
         }
         // New devices, or ones that were changed: nothing is known of their VLANs.
-        if last.is_empty() { Ok(()) } else { self.read_vlans() }
+        if !last.is_empty() {
+            self.read_vlans()?;
+        }
+        self.leave_default_vlan()
+    }
+
+    /// A bridge of somebody else's puts its new ports into a VLAN. There, a VXLAN device hands it the packets of all VNIs that
+    /// no VLAN stands for.
+    fn leave_default_vlan(&mut self) -> Result<(), Error> {
+        let (Some(bridge), Some(vxlan)) = self.shared_devices() else { return Ok(()) };
+        let default = self.base.links.get(bridge).and_then(|link| link.bridge()?.default_pvid);
+        let here = default.filter(|vlan| {
+            self.vlans.get(vxlan, *vlan).is_some_and(|entry| entry.pvid && entry.tunnel.is_none())
+        });
+        let Some(vlan) = here else { return Ok(()) };
+        if !self.owns_vxlan() && !self.base.attached.contains(&self.base.config.vxlan) {
+            return Ok(());
+        }
+        self.base.batch.clear();
+        codec::change_vlans(RTM_DELLINK, vxlan, &[(vlan, Entry::default())], &[], &mut self.base.batch);
+        if let Some(refusal) = self.send() {
+            return Err(refused(format!("remove VLAN {vlan} from {}", self.vxlan_name), refusal));
+        }
+        self.vlans.unset(vxlan, vlan);
+        Ok(())
     }
 
     /// Deletes what steps delete, in one go if it is much.
@@ -269,6 +296,13 @@ impl SingleDevice {
     pub(super) fn put_vnis(&mut self, mut group: Vec<L2Vni>) -> Vec<Outcome> {
         let Some(last) = group.last() else { return Vec::new() };
         if self.base.config.discover {
+            let moved = |l2: &&L2Vni| {
+                let at = self.base.vnis.get(&l2.vni).map(|placed| placed.at);
+                let place = |at: Place| (at.bridge, at.vlan);
+                at.is_some_and(|at| self.discovered(l2.vni).is_some_and(|now| place(at) != place(now)))
+            };
+            let leaving: Vec<Vni> = group.iter().filter(moved).map(|l2| l2.vni).collect();
+            self.empty(&leaving);
             return group.iter().map(|l2| self.take_up(l2)).collect();
         }
         self.underlay = (last.vtep, last.port);
@@ -306,6 +340,7 @@ impl SingleDevice {
             steps.extend(needed.into_iter().map(|step| (at, step)));
             steps.extend(self.releases(l2).into_iter().map(|step| (at, step)));
         }
+        self.without_leftovers(&mut fresh, &group, &vlans);
         self.edit(steps, &mut fates);
         self.fresh.extend(fresh.into_iter().map(|at| group[at].vni));
 
@@ -371,14 +406,19 @@ impl SingleDevice {
         gone.map(|port| Step::Release { port: port.clone(), bridge: bridge.to_owned() }).collect()
     }
 
-    /// VNIs that get other VLANs than they had: what is in the old ones goes.
+    /// VNIs that get other VLANs than they had, in this run or an earlier one: what is in the old ones goes.
     fn leave_vlans(&mut self, group: &[L2Vni], vlans: &[Result<u16, Error>]) {
         let leaves = |(l2, vlan): &(&L2Vni, &Result<u16, Error>)| {
-            let before = self.base.vnis.get(&l2.vni).map(|placed| placed.at.vlan);
-            vlan.as_ref().is_ok_and(|vlan| before.is_some_and(|before| before != Some(*vlan)))
+            let before = self.place_of(l2.vni).and_then(|at| at.vlan);
+            vlan.as_ref().is_ok_and(|vlan| before.is_some_and(|before| before != *vlan))
         };
         let leaving: Vec<Vni> = group.iter().zip(vlans).filter(leaves).map(|(l2, _)| l2.vni).collect();
-        if let Err(error) = self.vacate(&leaving) {
+        self.empty(&leaving);
+    }
+
+    /// Empties the VLANs of VNIs that leave them.
+    fn empty(&mut self, leaving: &[Vni]) {
+        if let Err(error) = self.vacate(leaving, false) {
             tracing::warn!(%error, "rows in VLANs that were given up");
         }
     }

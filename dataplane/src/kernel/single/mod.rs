@@ -75,6 +75,8 @@ pub struct SingleDevice {
     underlay: (IpAddr, u16),
     /// The name of the VXLAN device, which is in many steps.
     vxlan_name: Arc<str>,
+    /// What earlier runs have left on the VXLAN device, once that was looked at.
+    leftovers: Option<look::Leftovers>,
     /// What was last heard of VLANs since the last look at it.
     heard: HashMap<(u32, u16), Option<Entry>, RandomState>,
     /// The same of VNI filters: what was added last, and what was removed.
@@ -112,6 +114,7 @@ impl SingleDevice {
             moved: BTreeSet::new(),
             underlay,
             vxlan_name,
+            leftovers: None,
             heard: HashMap::default(),
             heard_filters: HashMap::default(),
             pending: Vec::new(),
@@ -228,6 +231,10 @@ impl Backend for SingleDevice {
             vnis.extend(self.vlans.mappings(vxlan).map(|(_, vni)| vni));
             vnis.extend(self.filters.get(&vxlan).into_iter().flat_map(|filter| filter.vnis(MOST)));
         }
+        // Those that could not be put have shared devices all the same, made for them.
+        if self.owns_bridge() && (vxlan.is_none() || self.owns_vxlan()) {
+            vnis.extend(&self.waiting);
+        }
         if self.base.config.manage_devices {
             let tables = bridge.into_iter().flat_map(|bridge| self.base.links.vlans_of(bridge));
             vnis.extend(tables.filter_map(marks::owned));
@@ -242,8 +249,7 @@ impl Backend for SingleDevice {
         if !self.base.config.discover {
             return Ok(Vec::new());
         }
-        self.base.read_links()?;
-        self.read_vlans()?;
+        // Kept by what is read for a comparison of everything, and by what is heard since.
         self.look_for_vnis();
         Ok(self.known.keys().copied().collect())
     }

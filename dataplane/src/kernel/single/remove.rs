@@ -14,6 +14,7 @@ use super::devices::{self, Step};
 use super::edit::Fate;
 use crate::backend::{Error, ErrorKind, Fact, Outcome, Scope};
 use crate::intent::L2Vni;
+use crate::rows::Row;
 
 /// A VNI about which nothing is known but its number: enough to take it away.
 const fn nothing(vni: Vni) -> L2Vni {
@@ -43,7 +44,7 @@ impl SingleDevice {
         let all = self.base.vnis.keys().all(|vni| gone.contains(vni));
         let ends = last && all && self.owns_vxlan() && self.owns_bridge();
         // With the devices everything goes that is in them.
-        let vacated = if ends { Ok(()) } else { self.vacate(vnis) };
+        let vacated = if ends { Ok(()) } else { self.vacate(vnis, true) };
         let mut fates: Vec<Fate> = vnis.iter().map(|_| Fate::of(vacated.as_ref().err())).collect();
         let steps = vnis.iter().enumerate().filter(|(at, _)| fates[*at].failed.is_none());
         let steps = steps.flat_map(|(at, vni)| self.removal(*vni).into_iter().map(move |step| (at, step)));
@@ -77,7 +78,7 @@ impl SingleDevice {
         self.waiting.remove(&vni);
     }
 
-    fn owns_bridge(&self) -> bool {
+    pub(super) fn owns_bridge(&self) -> bool {
         let alias = self.base.links.named(&self.base.config.bridge).and_then(|link| link.alias.as_deref());
         alias == Some(marks::OVERLAY)
     }
@@ -103,8 +104,9 @@ impl SingleDevice {
         if steps.is_empty() { Ok(()) } else { self.read_vlans() }
     }
 
-    /// Takes everything out of the tables of VNIs: our rows, and what the bridge learned in their VLANs.
-    pub(super) fn vacate(&mut self, vnis: &[Vni]) -> Result<(), Error> {
+    /// Takes everything out of the tables of VNIs: our rows, and what the bridge learned in their VLANs. Flood rows, which
+    /// are of no VLAN, only if they go for good.
+    pub(super) fn vacate(&mut self, vnis: &[Vni], for_good: bool) -> Result<(), Error> {
         // What an earlier run left: known from here on, so that its rows can be addressed.
         for &vni in vnis {
             if !self.base.vnis.contains_key(&vni)
@@ -122,6 +124,7 @@ impl SingleDevice {
         let mut rows = Vec::new();
         let mut learned: Vec<(Vni, MacAddr, String)> = Vec::new();
         self.observe_rows(&places, Scope::All, &mut |fact| match fact {
+            Fact::Row { row: Row::Flood(..), .. } if !for_good => {}
             Fact::Row { row, own } if own || all_ours => rows.push(row),
             Fact::Local { vni, mac, interface, sticky: false } => {
                 learned.push((vni, mac, interface.to_string()));
