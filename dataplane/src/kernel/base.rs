@@ -152,6 +152,23 @@ impl Base {
         failure.map_or(Ok(()), |refusal| Err(refused(step.to_string(), refusal)))
     }
 
+    /// A VXLAN device that cannot be set up because another has its UDP port: which one.
+    pub(super) fn name_rival(&self, name: &str, error: Error) -> Error {
+        let Some(own) = self.links.named(name).and_then(Link::vxlan) else { return error };
+        // Ordinary ones share a port among themselves.
+        let is_rival = |link: &&Link| {
+            let vxlan =
+                link.vxlan().filter(|vxlan| vxlan.port == own.port && (vxlan.external || own.external));
+            link.name != name && link.up && vxlan.is_some()
+        };
+        let Some(rival) = self.links.iter().find(is_rival) else { return error };
+        let reason = format!(
+            "{}: {} uses the UDP port; remove it, or set another vxlan-port",
+            error.reason, rival.name
+        );
+        Error::new(error.kind, error.action, reason)
+    }
+
     /// Deletes devices in one go, by putting them into a group nobody is in: one by one, each deletion waits for every
     /// CPU. Where that fails, nothing is lost: what is still there has to be deleted by itself.
     pub(super) fn delete_together(&mut self, names: &[String]) {

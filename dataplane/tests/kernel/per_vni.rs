@@ -1,6 +1,6 @@
 //! What only the layout device-per-vni has: devices of others that could carry a VNI, each looked at by itself.
 
-use dataplane::intent::{Change, Local};
+use dataplane::intent::{Change, L2Vni, Local};
 use dataplane::kernel::KernelConfig;
 use dataplane::reconciler::Output;
 
@@ -29,6 +29,12 @@ fn what_is_not_ours_is_named_and_not_touched() {
         let error = host.r.status().last_error.unwrap();
         assert_eq!(error, "attach veth3 to br-evpn-300: it is a port of br0");
         assert!(sh("ip link show veth3").contains("master br0"));
+        sh("ip link add theirs type vxlan external dstport 4790 && ip link set theirs up");
+        host.change(&[Change::PutVni(L2Vni { port: 4790, ..l2(400, &[]) })]);
+        let error = host.r.status().last_error.unwrap();
+        assert!(error.contains("theirs uses the UDP port; remove it, or set another vxlan-port"), "{error}");
+        host.change(&[Change::DelVni(vni(400))]);
+        sh("ip link del theirs");
         // Quiet while nothing changes; healed once the obstacle is gone.
         host.work();
         let outputs = host.outputs.len();

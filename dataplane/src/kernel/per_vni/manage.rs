@@ -170,7 +170,10 @@ impl Kernel {
             }
         };
         self.base.batch = batch;
-        let result = self.base.change_link(step, changed, optional);
+        let mut result = self.base.change_link(step, changed, optional);
+        if let Step::Up { name } = step {
+            result = result.map_err(|error| self.base.name_rival(name, error));
+        }
         if let (Step::Attach { port, .. }, Err(error)) = (step, &result) {
             self.base.unattachable(port, error);
         }

@@ -6,7 +6,7 @@ use foldhash::fast::RandomState;
 use types::Vni;
 
 use super::super::ROUNDS;
-use super::super::links::{self, Link};
+use super::super::links;
 use super::super::marks;
 use super::super::refused;
 use super::super::rows::Place;
@@ -188,22 +188,9 @@ impl SingleDevice {
                 }
                 changed => changed.and_then(|()| self.check_filtering(name)),
             },
-            Step::Up { name } => changed.map_err(|error| self.name_rival(name, error)),
+            Step::Up { name } => changed.map_err(|error| self.base.name_rival(name, error)),
             _ => changed,
         }
-    }
-
-    /// A VXLAN device that cannot be set up because another has its UDP port: which one.
-    fn name_rival(&self, name: &str, error: Error) -> Error {
-        let port = |link: &Link| link.vxlan().map(|vxlan| vxlan.port);
-        let own = self.base.links.named(name).and_then(port);
-        let is_rival = |link: &&Link| link.name != name && link.up && own.is_some() && port(link) == own;
-        let Some(rival) = self.base.links.iter().find(is_rival) else { return error };
-        let reason = format!(
-            "{}: {} uses the UDP port; remove it, or set another vxlan-port",
-            error.reason, rival.name
-        );
-        Error::new(error.kind, error.action, reason)
     }
 
     /// ... or makes a bridge all the same, which is of no use.
