@@ -308,6 +308,8 @@ fn vnis_that_scripts_set_up_are_found_and_lost() {
             sticky: false,
         });
         assert_eq!(devices(), before, "nothing is made, nothing is changed");
+        sh("bridge link set dev vxlan1 learning on");
+        host.until("learning off", |_| sh("ip -d link show vxlan1").contains("learning off"));
         // Another comes, and moves to another VLAN; the first goes.
         map(20, 200);
         host.hears(&Local::Found(vni(200), true));

@@ -170,13 +170,23 @@ impl SingleDevice {
 
     /// Tells of VNIs that others set up, changed or took away.
     fn tell_found(&mut self, facts: &mut Vec<Fact>) {
+        // How a port is set, the kernel tells in words that are not read.
+        let used: BTreeSet<u32> = self.base.vnis.values().map(|placed| placed.at.vxlan).collect();
+        for index in used {
+            if let Some(name) = self.base.links.get(index).map(|link| link.name.clone())
+                && let Err(error) = self.base.read_link(&name)
+            {
+                tracing::debug!(%error, "a VXLAN device that changed");
+            }
+        }
         let known = std::mem::take(&mut self.known);
         self.look_for_vnis();
         if !self.known.keys().eq(known.keys()) {
             facts.push(Fact::Found);
         }
         let elsewhere = |(vni, placed): (&Vni, &Placed)| {
-            (self.known.get(vni) != Some(&placed.at)).then_some(Fact::Device(*vni))
+            let right = self.known.get(vni) == Some(&placed.at) && self.learns(placed.at).is_empty();
+            (!right).then_some(Fact::Device(*vni))
         };
         facts.extend(self.base.vnis.iter().filter_map(elsewhere));
         // Of those that are gone, the VXLAN device has our rows still.
