@@ -154,6 +154,7 @@ fn neighbours_found_here_are_told() {
         let mut host = host();
         let seen = |a: &str| Local::NeighbourSeen { vni: vni(100), ip: ip(a), mac: mac(HOST) };
         let gone = |a: &str| Local::NeighbourGone { vni: vni(100), ip: ip(a) };
+        host.change(&[put_neighbour(100, "192.0.2.60", HOST)]);
         let table = table(100);
         for address in ["192.0.2.50", "2001:db8::50"] {
             sh(&format!("ip neigh add {address} lladdr {HOST} dev {table} nud reachable"));
@@ -163,7 +164,7 @@ fn neighbours_found_here_are_told() {
         }
         // Ours are no news.
         host.outputs.clear();
-        host.change(&[put_neighbour(100, "192.0.2.60", HOST)]);
+        host.change(&[put_neighbour(100, "192.0.2.61", HOST)]);
         host.resync();
         assert!(host.outputs.is_empty(), "{:?}", host.outputs);
     });

@@ -206,6 +206,25 @@ fn devices_of_others_that_will_not_do() {
     });
 }
 
+/// A VNI has no table before it has an address to keep; one that somebody else makes meanwhile will do.
+#[test]
+fn a_table_of_somebody_else_is_used() {
+    in_namespace("vlans::a_table_of_somebody_else_is_used", || {
+        let mut host = Host::new(&[Change::PutVni(l2(100, &[])), Change::Settled]);
+        assert_eq!(sh("ip -br link show type vlan"), "");
+        sh("ip link add link br-evpn name theirs type vlan id 2");
+        sh(&format!("ip neigh add 192.0.2.50 lladdr {M} dev theirs nud reachable"));
+        host.hears(&Local::NeighbourSeen { vni: vni(100), ip: ip("192.0.2.50"), mac: mac(M) });
+        host.change(&[put_neighbour(100, "192.0.2.1", M)]);
+        assert!(sh("ip neigh show dev theirs").contains("192.0.2.1 "), "ours are there, too");
+        // Without it, one of our own.
+        sh("ip link del theirs");
+        host.until("a table", |_| succeeds("ip neigh show dev br-evpn.2 | grep -q ^192.0.2.1"));
+        let (_, errors) = host.r.shutdown(true);
+        assert!(errors.is_empty(), "{errors:?}");
+    });
+}
+
 /// A bridge that somebody made, with a port in nearly all VLANs.
 #[test]
 fn vlans_of_others_are_left_out_and_may_be_all() {

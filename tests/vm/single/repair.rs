@@ -74,10 +74,10 @@ fn repairs_restarts_and_reloads() -> Result<()> {
     site.all_meet_their_own()?;
     let before = state(&site)?;
 
-    // Broken by hand: mapping, VNI filter, VLAN of a port, ARP table, rows; then the devices.
+    // Broken by hand: mapping, VNI filter, VLAN of a port, rows; then the devices.
     for damage in [
         "bridge vlan del vid 2 dev vxlan1 tunnel_info id 5001; bridge vni delete vni 5002 dev vxlan1
-         bridge vlan del vid 3 dev e12; ip link del br-evpn.3
+         bridge vlan del vid 3 dev e12
          bridge fdb del 02:00:00:00:01:02 dev vxlan1 src_vni 5001 self
          bridge fdb del 00:00:00:00:00:00 dev vxlan1 src_vni 5002 dst 10.0.0.2 self",
         "ip link del vxlan1",

@@ -64,6 +64,14 @@ impl SingleDevice {
                 // Who takes things as they are has to look at every change of them.
                 *shaken |= discover || before.contains(&Link::index_of(message.body));
                 base.event(message, &whose, facts);
+                // A VLAN device of somebody else's is a table, too.
+                let link = Link::index_of(message.body).and_then(|index| base.links.get(index));
+                if let Some((index, vlan)) = link.and_then(|link| Some((link.index, link.vlan()?)))
+                    && let Some(vni) = holders.get(&(vlan.lower, vlan.id))
+                    && base.vnis.get(vni).is_some_and(|placed| placed.at.table != Some(index))
+                {
+                    base.affected.insert(*vni);
+                }
             }
             _ => base.event(message, &whose, facts),
         });
