@@ -87,10 +87,48 @@ fn vnis_that_clash() -> Result<()> {
     refused_by_check(&h1, &c1().vni(200, &["e1"]).toml(), &[CONFIG, "e1"])
 }
 
+/// A bridge has 4,094 VLANs, and each VNI needs one of its own.
+#[test]
+fn more_vnis_than_vlans() -> Result<()> {
+    let (_lab, h1) = host()?;
+    let single = c1().dataplane("[dataplane.kernel]\nlayout = \"single-device\"");
+    let twice = single.clone().bare_vni(200, "vlan = 7").bare_vni(300, "vlan = 7").toml();
+    refused_by_check(&h1, &twice, &[CONFIG, "vlan", "7"])?;
+    let many = (1001..5095).fold(single, |config, vni| config.bare_vni(vni, "")).toml();
+    refused_by_check(&h1, &many, &[CONFIG, "no VLAN is left"])
+}
+
 #[test]
 fn an_interface_that_is_missing() -> Result<()> {
     let (_lab, h1) = host()?;
     refused(&h1, &Config::host(65001, V1).vni(VNI, &["e1", "tap77"]).toml(), &["tap77"])
+}
+
+/// The layout needs what not every kernel has: it is said, once, with the way out, and what was begun is taken back. Where
+/// this machine's kernel has it, it works.
+#[test]
+fn vlans_where_the_kernel_has_none() -> Result<()> {
+    let (lab, h1) = host()?;
+    let before = devices(&h1)?;
+    let single = "[dataplane.kernel]\nlayout = \"single-device\"";
+    h1.evpnd(&c1().dataplane(single).toml())?;
+    let filtering =
+        h1.sh("ip link add probe type bridge vlan_filtering 1; ip -d link show probe; ip link del probe");
+    if filtering.is_ok_and(|shown| shown.contains("vlan_filtering 1")) {
+        return lab.wait("the VNI", PATIENCE, || {
+            let dataplane = h1.show("dataplane")?;
+            ensure(dataplane["in_sync"] == true && dataplane["desired"] != 0, || dataplane.to_string())
+        });
+    }
+    let wanted = ["no VLAN filtering", "set layout = \"device-per-vni\""];
+    lab.wait("the reason", PATIENCE, || {
+        let dataplane = h1.show("dataplane")?;
+        let error = dataplane["last_error"].as_str().unwrap_or_default();
+        ensure(wanted.iter().all(|part| error.contains(part)), || dataplane.to_string())
+    })?;
+    let said = h1.log("evpnd");
+    same(&said.lines().filter(|line| line.contains(wanted[0])).count(), &1)?;
+    same(&devices(&h1)?, &before)
 }
 
 #[test]

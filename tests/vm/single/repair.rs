@@ -18,7 +18,8 @@ fn others(site: &Site) -> Result<()> {
         let (vni, rt) = (vni.to_string(), format!("65000:{vni}"));
         let rest = ["--vni", &vni, "--rt", &rt, "--next-hop", &there];
         controller.evpnd_run(&[&["route", "add", "imet"][..], &rest].concat())?;
-        controller.evpnd_run(&[&["route", "add", "mac", "--mac", &mac][..], &rest].concat())?;
+        let address = ["route", "add", "mac", "--mac", &mac, "--ip", "10.9.0.2"];
+        controller.evpnd_run(&[&address[..], &rest].concat())?;
         let _ = writeln!(
             script,
             "ip link add br{vni} type bridge; ip link set br{vni} up; ip link set {} master br{vni}
@@ -106,7 +107,8 @@ fn repairs_restarts_and_reloads() -> Result<()> {
     end.stop("ping", "INT")?;
     // (But for the one under way in the end.)
     let said = end.log("ping");
-    let answered = said.lines().filter_map(|line| line.split("icmp_seq=").nth(1)?.split(' ').next()?.parse().ok());
+    let answered =
+        said.lines().filter_map(|line| line.split("icmp_seq=").nth(1)?.split(' ').next()?.parse().ok());
     let answered: Vec<usize> = answered.collect();
     same(&answered, &(1..=answered.len()).collect())?;
     same(&state(&site)?, &before)?;
