@@ -116,13 +116,17 @@ impl Migrant {
     fn moves(&self, site: &Site) -> Result<()> {
         site.host(3).sh("ip link set m3 master br0; bridge vlan add vid 301 dev m3 pvid untagged")?;
         for n in [3, 1, 3] {
-            self.on[n / 2].sh("ip neigh flush all; ping -c 1 -W 1 10.9.0.250 >/dev/null || true")?;
-            for other in (1..=4).filter(|other| *other != n) {
-                site.lab.wait(&format!("h{other} knows that the MAC is on h{n}"), PATIENCE, || {
+            let here = &self.on[n / 2];
+            here.sh("ip neigh flush all")?;
+            site.lab.wait(&format!("all know that the MAC is on h{n}"), PATIENCE, || {
+                // Again and again: what it says while its port is coming up is lost.
+                here.sh("ping -c 1 -W 1 10.9.0.250 >/dev/null || true")?;
+                for other in (1..=4).filter(|other| *other != n) {
                     let [(_, macs), _] = forwards(site.host(other))?;
-                    ensure(macs.get(Self::MAC) == Some(&vtep(n)), || format!("{macs:?}"))
-                })?;
-            }
+                    ensure(macs.get(Self::MAC) == Some(&vtep(n)), || format!("h{other}: {macs:?}"))?;
+                }
+                Ok(())
+            })?;
         }
         let end = &site.hosts[3].ends[0];
         site.lab.wait("the endpoint where it is now", PATIENCE, || end.ping("10.9.0.170"))?;
