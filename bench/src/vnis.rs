@@ -298,12 +298,7 @@ fn add(layout: Layout, first: u32, count: usize, ranges: bool) -> Batches {
                 );
             }
             Layout::SingleDevice => {
-                let _ = write!(
-                    ip,
-                    "link add link br0 name br0.{vlan} type vlan id {vlan}\n\
-                     link set br0.{vlan} addrgenmode none\n\
-                     link set br0.{vlan} alias \"vni {vni}\"\n"
-                );
+                // As evpnd does it: no ARP table before there is an address to keep.
                 if !ranges {
                     let _ = write!(
                         bridge,
@@ -340,7 +335,6 @@ fn remove(layout: Layout, first: u32, count: usize, ranges: bool) -> Batches {
                 let _ = write!(ip, "link set vx-{vni} group {GROUP}\nlink set br-{vni} group {GROUP}\n");
             }
             Layout::SingleDevice => {
-                let _ = writeln!(ip, "link set br0.{vlan} group {GROUP}");
                 let _ = writeln!(bridge, "fdb del 00:00:00:00:00:00 dev vx0 dst {vtep} src_vni {vni} self");
                 if !ranges {
                     let _ = writeln!(bridge, "vni delete dev vx0 vni {vni}\nvlan del dev vx0 vid {vlan}");
@@ -356,7 +350,8 @@ fn remove(layout: Layout, first: u32, count: usize, ranges: bool) -> Batches {
             }
         }
     }
-    Batches { ip, bridge, last: format!("link del group {GROUP}") }
+    let last = if ip.is_empty() { String::new() } else { format!("link del group {GROUP}") };
+    Batches { ip, bridge, last }
 }
 
 /// What is left, whoever made it.

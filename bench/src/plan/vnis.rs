@@ -212,7 +212,7 @@ fn print(runs: &Runs) {
     }
 }
 
-/// The reverse of [`print`].
+/// The reverse of `print`.
 fn read(line: &str) -> Option<(Maker, usize, Sample)> {
     let mut words = line.strip_prefix(RAW)?.split_whitespace();
     let mut number = || -> Option<Option<u64>> {
