@@ -21,6 +21,6 @@ pub(crate) fn in_namespace(test: &str, prepare: impl FnOnce(), body: impl FnOnce
         .env(INSIDE, "1")
         .output()
         .expect("unshare (util-linux) is needed");
-    let said = [copy.stdout, copy.stderr].concat();
-    assert!(copy.status.success(), "{test} failed in its namespace:\n{}", String::from_utf8_lossy(&said));
+    let said = String::from_utf8_lossy(&[copy.stdout, copy.stderr].concat()).replace('\n', "\n    ");
+    assert!(copy.status.success(), "{test} failed in its namespace:\n    {said}");
 }
