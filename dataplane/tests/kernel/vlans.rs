@@ -19,7 +19,7 @@ fn in_vlan(n: u32, vlan: u16, interfaces: &[&str]) -> Change {
 fn devices() -> Vec<String> {
     lines(
         "bridge vlan tunnelshow | tail -n +2; bridge vlan show; bridge vni show
-         ip -o link show | sed 's/^[0-9]*: //; s/ state [A-Z]*//; s/,LOWER_UP//; s/ qlen.*//'",
+         ip -o link show | sed 's/^[0-9]*: //; s/ state [A-Z]*//; s/,LOWER_UP//; s/NO-CARRIER,//; s/ qlen.*//'",
     )
 }
 
