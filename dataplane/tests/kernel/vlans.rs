@@ -15,10 +15,10 @@ fn in_vlan(n: u32, vlan: u16, interfaces: &[&str]) -> Change {
     Change::PutVni(L2Vni { vlan: Some(vlan), ..l2(n, interfaces) })
 }
 
-/// Everything there is but rows: what a test may compare.
+/// Everything there is but rows: what a test may compare. (Nobody has a VNI filter before the first VXLAN device.)
 fn devices() -> Vec<String> {
     lines(
-        "bridge vlan tunnelshow | tail -n +2; bridge vlan show; bridge vni show
+        "bridge vlan tunnelshow | tail -n +2; bridge vlan show; { bridge vni show 2>/dev/null || true; } | tail -n +2
          ip -o link show | sed 's/^[0-9]*: //; s/ state [A-Z]*//; s/,LOWER_UP//; s/NO-CARRIER,//; s/ qlen.*//'",
     )
 }
