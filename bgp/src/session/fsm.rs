@@ -51,6 +51,8 @@ pub struct Session {
     state_since: Time,
     established_since: Option<Time>,
     last_error: Option<LastError>,
+    /// How the latest attempt failed, if there was no session since.
+    failing: Option<DownReason>,
     counters: Counters,
     /// Of the next connection.
     serial: u64,
@@ -78,6 +80,7 @@ impl Session {
             state_since: now,
             established_since: None,
             last_error: None,
+            failing: None,
             counters: Counters::default(),
             serial: 0,
         }
@@ -248,6 +251,7 @@ impl Session {
         if reset {
             // It was the old configuration's.
             self.last_error = None;
+            self.failing = None;
             let notification = Notification::cease(cease::CONFIG_CHANGE);
             if self.conns.iter().any(Option::is_some) {
                 self.close_all(&notification, now, out);
@@ -464,7 +468,12 @@ impl Session {
 
     /// Something short of a session ended.
     fn note(&mut self, reason: DownReason, now: Time, out: &mut Vec<Output>) {
-        out.push(Output::Failed(reason.clone()));
+        // A neighbour that is away fills the log with its own line otherwise, and nobody finds another one.
+        let again = matches!(reason, DownReason::ConnectFailed(_)) && self.failing.as_ref() == Some(&reason);
+        if !again {
+            self.failing = Some(reason.clone());
+            out.push(Output::Failed(reason.clone()));
+        }
         // Turned away while the neighbour's pause lasts: what the pause is for says more.
         let says_more = |last: &LastError| last.reason.lasts() && reason.is_rejection();
         if !self.last_error.as_ref().is_some_and(says_more) {
@@ -604,6 +613,7 @@ impl Session {
         self.counters.established += 1;
         self.established_since = Some(now);
         self.report(now, out);
+        self.failing = None;
         out.push(Output::Established(negotiated));
     }
 

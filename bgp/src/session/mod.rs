@@ -157,7 +157,8 @@ pub enum Output {
     Refresh(RouteRefresh),
     /// The session that was up is down: forget its routes.
     Down(DownReason),
-    /// A session that was not up yet did not come to be; for the log.
+    /// A session that was not up yet did not come to be; for the log. A connection that cannot be
+    /// made is told once, and again when that is for another reason or there was a session in between.
     Failed(DownReason),
     /// The state is another.
     StateChanged(State),

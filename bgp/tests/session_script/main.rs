@@ -126,8 +126,11 @@ fn the_keepalive_is_awaited_for_the_hold_time() {
 fn attempts_that_fail_wait_longer_each_time_up_to_connect_retry() {
     let mut s = Script::new(config());
     s.go(0, Input::Start, &["connect", "state connect"]);
-    for wait in [1000, 2000, 4000, 8000, 15_000, 15_000, 15_000] {
-        s.go(s.now + 5, refused(), &["failed connect refused", "state active"]);
+    // Why is said once.
+    s.go(5, refused(), &["failed connect refused", "state active"]);
+    s.tick_in(750..=1000, &["connect", "state connect"]);
+    for wait in [2000, 4000, 8000, 15_000, 15_000, 15_000] {
+        s.go(s.now + 5, refused(), &["state active"]);
         s.tick_in(wait * 3 / 4..=wait, &["connect", "state connect"]);
     }
     s.go(s.now + 5, outgoing(1), &["1: OPEN", "state opensent"]);
@@ -141,9 +144,24 @@ fn attempts_that_fail_wait_longer_each_time_up_to_connect_retry() {
 fn an_attempt_that_hangs_is_given_up() {
     let mut s = Script::new(config());
     s.go(0, Input::Start, &["connect", "state connect"]);
-    for t in [15_000, 30_000] {
-        s.tick(t..=t, &["abort", "failed connect timed out", "connect"]);
-    }
+    s.tick(15_000..=15_000, &["abort", "failed connect timed out", "connect"]);
+    s.tick(30_000..=30_000, &["abort", "connect"]);
+    // Another reason is news.
+    s.go(s.now, refused(), &["failed connect refused", "state active"]);
+}
+
+#[test]
+fn why_it_cannot_connect_is_told_again_after_a_session() {
+    let mut s = Script::new(config());
+    s.go(0, Input::Start, &["connect", "state connect"]);
+    s.go(0, refused(), &["failed connect refused", "state active"]);
+    s.go(0, incoming(1), &["1: OPEN", "state opensent"]);
+    s.go(0, received(1, open(65002, LOW, 90)), &["1: KEEPALIVE", "state openconfirm"]);
+    let up = s.up_line();
+    s.go(0, received(1, keepalive()), &["state established", &up]);
+    s.go(0, closed(1), &["down closed EOF", "state active"]);
+    s.tick_in(750..=1000, &["connect", "state connect"]);
+    s.go(s.now, refused(), &["failed connect refused", "state active"]);
 }
 
 #[test]
