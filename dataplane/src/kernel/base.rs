@@ -270,6 +270,15 @@ impl Base {
         Ok(place(self, link))
     }
 
+    /// Where a port is that is in another device than it should be; out of a `free` one it may be taken.
+    pub(super) fn place_elsewhere(&self, master: u32, free: &dyn Fn(&Link) -> bool) -> PortPlace {
+        match self.links.get(master) {
+            Some(other) if free(other) => PortPlace::Free,
+            Some(other) => PortPlace::Taken(other.name.clone()),
+            None => PortPlace::Taken("another device".to_owned()),
+        }
+    }
+
     /// Why a port could not be attached, if nothing about it has changed since.
     fn why_unattachable(&self, link: &Link) -> Option<&str> {
         self.refused.get(&link.name).filter(|(then, _)| then == link).map(|(_, reason)| reason.as_str())

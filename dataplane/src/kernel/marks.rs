@@ -1,13 +1,15 @@
 //! Whose a device is: the mark of those made here, which is their interface alias; and the address of a bridge.
 //!
-//! A device made for one VNI bears `evpnd vni N`, one made for all of them `evpnd overlay`. Only a device with a mark of ours is ever deleted; the mark is set in
-//! the same datagram as the device is made in, so that nothing falls between the two.
+//! A device made for one VNI bears `evpnd vni N`, one made for all of them `evpnd overlay`. Only a device with a mark of
+//! ours is ever deleted; the mark is set in the same datagram as the device is made in, so that nothing falls between the
+//! two.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use types::{MacAddr, Vni};
 
 use super::links::Link;
+use crate::intent::L2Vni;
 
 /// The mark of a device made here for all VNIs.
 pub(super) const OVERLAY: &str = "evpnd overlay";
@@ -20,6 +22,18 @@ pub(super) fn alias(vni: Vni) -> String {
 /// The VNI a device was made for, if it was made here.
 pub(super) fn owned(link: &Link) -> Option<Vni> {
     link.alias.as_deref()?.strip_prefix("evpnd vni ")?.parse().ok()
+}
+
+/// A VNI about which nothing is known but its number, since an earlier run made it: enough to take it away.
+pub(super) const fn unknown(vni: Vni) -> L2Vni {
+    L2Vni {
+        vni,
+        vtep: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        port: 0,
+        interfaces: Vec::new(),
+        arp_suppression: true,
+        vlan: None,
+    }
 }
 
 /// Was it made here?

@@ -14,6 +14,8 @@ use crate::backend::{Backend, Error, ErrorKind};
 mod base;
 mod config;
 mod events;
+#[cfg(test)]
+mod fixtures;
 mod links;
 mod marks;
 mod observe;

@@ -97,6 +97,7 @@ fn vlans_are_chosen_configured_and_kept() {
         // What goes leaves its VLAN to the next that comes.
         host.change(&[Change::DelVni(vni(102)), Change::PutVni(l2(104, &[]))]);
         assert_eq!((vlan(102), vlan(104)), (None, Some(2)));
+        assert_eq!(host.r.status().repairs, 0, "{:?}", host.outputs);
         assert_eq!(sh("ip -br link show type vlan | wc -l").trim(), "1", "only one has an address to keep");
         let (_, errors) = host.r.shutdown(true);
         assert!(errors.is_empty(), "{errors:?}");

@@ -1,7 +1,6 @@
 //! Bringing devices into their shape: executes what [`super::devices`] plans, and reads back what came of it.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
 
 use types::Vni;
 
@@ -28,11 +27,11 @@ impl Kernel {
         }
         // The tables on the bridge are gone by then, some thousands perhaps.
         for step in steps.iter().take(2) {
-            self.execute(step, &nothing(Vni::ZERO)).or_else(gone_is_fine)?;
+            self.execute(step, &marks::unknown(Vni::ZERO)).or_else(gone_is_fine)?;
         }
         self.base.read_links()?;
         steps = plan(self);
-        steps.iter().try_for_each(|step| self.execute(step, &nothing(Vni::ZERO)).or_else(gone_is_fine))
+        steps.iter().try_for_each(|step| self.execute(step, &marks::unknown(Vni::ZERO)).or_else(gone_is_fine))
     }
 
     /// Brings the devices of a VNI into their shape. The error in `Ok` is what keeps some port from being attached.
@@ -224,7 +223,7 @@ impl Kernel {
         for step in self.plan_removal(vni) {
             match step {
                 Step::Delete { name } => names.push(name),
-                step => self.execute(&step, &nothing(vni)).or_else(gone_is_fine)?,
+                step => self.execute(&step, &marks::unknown(vni)).or_else(gone_is_fine)?,
             }
         }
         Ok(names)
@@ -248,7 +247,7 @@ impl Kernel {
 
     fn delete_devices(&mut self, vni: Vni) -> Result<(), Error> {
         for step in self.plan_removal(vni) {
-            self.execute(&step, &nothing(vni)).or_else(gone_is_fine)?;
+            self.execute(&step, &marks::unknown(vni)).or_else(gone_is_fine)?;
         }
         Ok(())
     }
@@ -278,18 +277,6 @@ impl Kernel {
             }
             _ => Device::Wrong,
         }
-    }
-}
-
-/// A VNI about which nothing is known but its number: enough to take its devices away.
-const fn nothing(vni: Vni) -> L2Vni {
-    L2Vni {
-        vni,
-        vtep: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        port: 0,
-        interfaces: Vec::new(),
-        arp_suppression: false,
-        vlan: None,
     }
 }
 

@@ -292,11 +292,9 @@ impl Backend for Kernel {
         self.base.port_place(interface, &|base, link| match link.master {
             None => PortPlace::Free,
             Some(master) if Some(master) == bridge => PortPlace::Attached,
-            Some(master) => match base.links.get(master) {
-                Some(other) if marks::is_ours(other) || names.contains(&other.name) => PortPlace::Free,
-                Some(other) => PortPlace::Taken(other.name.clone()),
-                None => PortPlace::Taken("another device".to_owned()),
-            },
+            Some(master) => {
+                base.place_elsewhere(master, &|other| marks::is_ours(other) || names.contains(&other.name))
+            }
         })
     }
 

@@ -19,7 +19,7 @@ use types::Vni;
 
 use super::base::Base;
 use super::config::KernelConfig;
-use super::links::Kind;
+use super::links::{Kind, Link};
 use super::marks;
 use super::rows::Place;
 use super::socket::Complete;
@@ -326,11 +326,8 @@ impl Backend for SingleDevice {
                     _ => PortPlace::Free,
                 };
             }
-            match base.links.get(master) {
-                Some(other) if !discover && (marks::is_ours(other) || other.name == name) => PortPlace::Free,
-                Some(other) => PortPlace::Taken(other.name.clone()),
-                None => PortPlace::Taken("another device".to_owned()),
-            }
+            let free = |other: &Link| !discover && (marks::is_ours(other) || other.name == name);
+            base.place_elsewhere(master, &free)
         })
     }
 

@@ -1,7 +1,6 @@
 //! Taking VNIs away: what is in their tables, what they have on the shared devices, and in the end these.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr};
 
 use foldhash::fast::RandomState;
 use types::{MacAddr, Vni};
@@ -13,20 +12,7 @@ use super::SingleDevice;
 use super::devices::{self, Step};
 use super::edit::Fate;
 use crate::backend::{Error, ErrorKind, Fact, Outcome, Scope};
-use crate::intent::L2Vni;
 use crate::rows::Row;
-
-/// A VNI about which nothing is known but its number: enough to take it away.
-const fn nothing(vni: Vni) -> L2Vni {
-    L2Vni {
-        vni,
-        vtep: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        port: 0,
-        interfaces: Vec::new(),
-        arp_suppression: true,
-        vlan: None,
-    }
-}
 
 impl SingleDevice {
     /// What takes a VNI away.
@@ -112,7 +98,7 @@ impl SingleDevice {
             if !self.base.vnis.contains_key(&vni)
                 && let Some(at) = self.place_of(vni)
             {
-                self.stands(&nothing(vni), at);
+                self.stands(&marks::unknown(vni), at);
             }
         }
         let places: Vec<(Vni, Place)> =

@@ -3,29 +3,11 @@
 use types::Vni;
 
 use super::super::super::config::{KernelConfig, Layout};
+use super::super::super::fixtures::{l2, link, vni};
 use super::super::super::links::{Bridge, Kind, Link, Links, Port, Vxlan};
 use super::super::super::marks::{alias, bridge_address, owned};
 use super::{Step, plan, plan_removal};
 use crate::intent::L2Vni;
-
-fn vni(n: u32) -> Vni {
-    Vni::new(n).unwrap()
-}
-
-fn l2(n: u32, interfaces: &[&str]) -> L2Vni {
-    L2Vni {
-        vni: vni(n),
-        vtep: [10, 0, 0, 1].into(),
-        port: 4789,
-        interfaces: interfaces.iter().map(|i| (*i).to_owned()).collect(),
-        arp_suppression: true,
-        vlan: None,
-    }
-}
-
-fn link(index: u32, name: &str, kind: Kind) -> Link {
-    Link { index, name: name.into(), kind, master: None, up: true, alias: None, group: 0, port: None }
-}
 
 fn veth(index: u32, name: &str) -> Link {
     link(index, name, Kind::Other("veth".into()))

@@ -1,30 +1,12 @@
 //! Steps and refusals, in the words an operator reads.
 
 use super::super::super::config::Layout;
+use super::super::super::fixtures::{l2, link, vni};
 use super::super::super::links::{Bridge, Vlan, Vxlan};
 use super::*;
 
-fn vni(n: u32) -> Vni {
-    Vni::new(n).unwrap()
-}
-
 fn config() -> KernelConfig {
     KernelConfig { layout: Layout::SingleDevice, ..KernelConfig::default() }
-}
-
-fn l2(n: u32, interfaces: &[&str]) -> L2Vni {
-    L2Vni {
-        vni: vni(n),
-        vtep: [10, 0, 0, 1].into(),
-        port: 4789,
-        interfaces: interfaces.iter().map(|i| (*i).to_owned()).collect(),
-        arp_suppression: true,
-        vlan: None,
-    }
-}
-
-fn link(index: u32, name: &str, kind: Kind) -> Link {
-    Link { index, name: name.into(), kind, master: None, up: true, alias: None, group: 0, port: None }
 }
 
 const BRIDGE: Bridge = Bridge { vlan_filtering: Some(true), default_pvid: Some(0) };
