@@ -357,11 +357,8 @@ impl Agent {
 
     fn reload_from(&mut self, path: &Path) -> Result<String> {
         let wanted = Config::load(path)?;
-        let fixed = [
-            ("dataplane", wanted.dataplane != self.config.dataplane),
-            ("control.socket", wanted.control != self.config.control),
-        ];
-        if let Some((what, _)) = fixed.iter().find(|(_, differs)| *differs) {
+        let control = (wanted.control != self.config.control).then_some("control.socket");
+        if let Some(what) = wanted.dataplane.difference(&self.config.dataplane).or(control) {
             anyhow::bail!("{what} cannot change while running: restart evpnd");
         }
         preflight::check(&wanted, Some(&self.config))?;

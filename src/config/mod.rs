@@ -265,6 +265,26 @@ impl Dataplane {
         }
     }
 
+    /// The first key that is not the same in another configuration.
+    pub fn difference(&self, other: &Self) -> Option<&'static str> {
+        let keys = match (self, other) {
+            (Self::Kernel(a), Self::Kernel(b)) => vec![
+                ("dataplane.vtep", a.vtep != b.vtep),
+                ("dataplane.vxlan-port", a.vxlan_port != b.vxlan_port),
+                ("dataplane.kernel.layout", a.layout != b.layout),
+                ("dataplane.kernel.discover", a.discover != b.discover),
+                ("dataplane.kernel.bridge", a.bridge != b.bridge),
+                ("dataplane.kernel.vxlan", a.vxlan != b.vxlan),
+                ("dataplane.kernel.manage-devices", a.manage_devices != b.manage_devices),
+                ("dataplane.on-exit", a.on_exit != b.on_exit),
+            ],
+            (Self::None { .. }, Self::None { .. }) | (Self::Ovs(_), Self::Ovs(_)) => Vec::new(),
+            _ => vec![("dataplane.backend", true)],
+        };
+        let key = keys.into_iter().find_map(|(key, differs)| differs.then_some(key));
+        key.or((self != other).then_some("dataplane"))
+    }
+
     /// The VNIs are those that others set up.
     pub const fn discovers(&self) -> bool {
         matches!(self, Self::Kernel(kernel) if kernel.discover)

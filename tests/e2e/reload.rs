@@ -122,6 +122,21 @@ fn a_bad_file_changes_nothing() -> Result<()> {
         let log = pair.h1.log("evpnd");
         ensure(log.contains("nonsense"), || log)
     })?;
+    // And one that is good, but not for a daemon that runs.
+    pair.h1.write(
+        evpnd::lab::CONFIG,
+        &c1().vni(300, &[]).dataplane("[dataplane.kernel]\nlayout = \"single-device\"").toml(),
+    )?;
+    let output = pair.h1.evpnd_output(&["reload"])?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    same(&output.status.code(), &Some(1))?;
+    let reason = "dataplane.kernel.layout cannot change while running: restart evpnd";
+    ensure(said.contains(reason), || said)?;
+    pair.h1.signal("evpnd", "HUP")?;
+    pair.lab.wait("that reason in the log", PATIENCE, || {
+        let log = pair.h1.log("evpnd");
+        ensure(log.contains(reason), || log)
+    })?;
     stays(Duration::from_secs(1), || same(&pair.h1.run(&["ip", "-br", "link"])?, &links))?;
     pair.e1.ping(E2)?;
     pair.wait_forwarding()?;

@@ -67,6 +67,26 @@ fn the_least_of_each_layout() {
     }
 }
 
+/// What a reload refuses is named.
+#[test]
+fn the_first_difference() {
+    let plane = |keys: &str| good(&format!("{ROUTER}{keys}\n")).dataplane;
+    let before = plane("vxlan-port = 4789\n[dataplane.kernel]\nlayout = \"single-device\"");
+    for (keys, expected) in [
+        ("[dataplane.kernel]\nlayout = \"single-device\"", None),
+        ("[dataplane.kernel]\nlayout = \"device-per-vni\"", Some("dataplane.kernel.layout")),
+        (
+            "[dataplane.kernel]\nlayout = \"single-device\"\ndiscover = true",
+            Some("dataplane.kernel.discover"),
+        ),
+        ("[dataplane.kernel]\nlayout = \"single-device\"\nvxlan = \"vx\"", Some("dataplane.kernel.vxlan")),
+        ("on-exit = \"remove\"\n[dataplane.kernel]\nlayout = \"single-device\"", Some("dataplane.on-exit")),
+        ("backend = \"ovs\"", Some("dataplane.backend")),
+    ] {
+        assert_eq!(plane(keys).difference(&before), expected, "{keys}");
+    }
+}
+
 #[test]
 fn vlans() {
     // After `layout`, a VNI's further lines start in line 11.
