@@ -119,8 +119,8 @@ impl Requests {
                     complete = Complete::Interrupted;
                 }
                 match message.kind {
-                    NLMSG_ERROR => return Refusal::of(&message).map_or(Ok(complete), Err),
-                    NLMSG_DONE => return Ok(complete),
+                    // A dump that fails on the way says so in the end: what came until then is not all.
+                    NLMSG_ERROR | NLMSG_DONE => return Refusal::of(&message).map_or(Ok(complete), Err),
                     _ => each(&message),
                 }
             }
@@ -236,4 +236,25 @@ fn deaf_to_our_own() -> [SockFilter; 6] {
         SockFilter::new(RETURN, 0, 0, u32::MAX),
         SockFilter::new(RETURN, 0, 0, 0),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::wire::{AF_BRIDGE, NDA_MASTER, NLM_F_DUMP, RTM_GETNEIGH};
+    use super::*;
+
+    /// The kernel itself: of a bridge that is not there it lists nothing, and says why only at the end of that list.
+    #[test]
+    fn a_dump_that_fails_is_no_empty_list() {
+        let mut requests = Requests::open().unwrap();
+        let mut batch = Batch::default();
+        let mut dump = |bridge: u32| {
+            batch.begin(RTM_GETNEIGH, NLM_F_DUMP);
+            batch.neigh(AF_BRIDGE, 0, 0, 0);
+            batch.attr(NDA_MASTER, &bridge.to_ne_bytes());
+            requests.ask(&mut batch, &mut |_| {}).map_err(|refusal| refusal.errno)
+        };
+        assert_eq!(dump(i32::MAX.cast_unsigned()), Err(Errno::NODEV));
+        assert_eq!(dump(0), Ok(Complete::Yes));
+    }
 }

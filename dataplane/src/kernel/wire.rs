@@ -185,13 +185,18 @@ pub(super) struct Message<'a> {
 }
 
 impl Message<'_> {
-    /// Of an [`NLMSG_ERROR`]: the error number (0: an acknowledgement) and the kernel's own words.
+    /// Of an [`NLMSG_ERROR`], or of the [`NLMSG_DONE`] of a dump that had begun: the error number (0: there is none) and
+    /// the kernel's own words.
     pub(super) fn error(&self) -> Option<(i32, Option<String>)> {
         let code = u32_at(self.body, 0)?.cast_signed();
         let mut text = None;
         if self.flags & NLM_F_ACK_TLVS != 0 {
-            let echoed =
-                if self.flags & NLM_F_CAPPED != 0 { HEADER } else { align(u32_at(self.body, 4)? as usize) };
+            // Only an answer to one message has that message, or its header, before the attributes.
+            let echoed = match self.kind {
+                NLMSG_DONE => 0,
+                _ if self.flags & NLM_F_CAPPED != 0 => HEADER,
+                _ => align(u32_at(self.body, 4)? as usize),
+            };
             let attrs = self.body.get(4 + echoed..).unwrap_or(&[]);
             text = Attrs(attrs).find(|(kind, _)| *kind == NLMSGERR_ATTR_MSG).map(|(_, value)| {
                 let value = value.strip_suffix(&[0]).unwrap_or(value);
