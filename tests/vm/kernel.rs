@@ -26,7 +26,7 @@ fn vlans_on_a_bridge() -> Result<()> {
              bridge vlan add vid $v dev vx0; bridge vlan add vid $v dev vx0 tunnel_info id 50$v
          done")?;
     let mut ends = Vec::new();
-    for (at, vlan) in [10, 10, 20].into_iter().enumerate() {
+    for (at, vlan) in [10, 10, 20, 20].into_iter().enumerate() {
         let name = format!("e{at}");
         let mac = format!("02:00:00:00:00:0{at}");
         ends.push(lab.endpoint(&host, &name, &mac, &[&format!("10.9.0.{}/24", at + 1)])?);
@@ -34,7 +34,9 @@ fn vlans_on_a_bridge() -> Result<()> {
             "ip link set {name} master br0; bridge vlan add vid {vlan} dev {name} pvid untagged"
         ))?;
     }
-    lab.wait("a ping in a VLAN", PATIENCE, || ends[0].ping("10.9.0.2"))?;
+    for (from, to) in [(0, 2), (3, 3)] {
+        lab.wait("a ping in a VLAN", PATIENCE, || ends[from].ping(&format!("10.9.0.{to}")))?;
+    }
     ensure(ends[0].ping("10.9.0.3").is_err(), || "a ping between VLANs".to_owned())?;
     let tunnels = host.run(&["bridge", "-j", "vlan", "tunnelshow", "dev", "vx0"])?;
     ensure(tunnels.contains("5010") && tunnels.contains("5020"), || tunnels.clone())

@@ -107,10 +107,12 @@ fn repairs_restarts_and_reloads() -> Result<()> {
     end.stop("ping", "INT")?;
     // (But for the one under way in the end.)
     let said = end.log("ping");
+    let sent = said.lines().find_map(|line| line.split_once(" packets transmitted")?.0.parse::<usize>().ok());
     let answered =
         said.lines().filter_map(|line| line.split("icmp_seq=").nth(1)?.split(' ').next()?.parse().ok());
     let answered: Vec<usize> = answered.collect();
     same(&answered, &(1..=answered.len()).collect())?;
+    ensure(sent.is_some_and(|sent| answered.len() + 1 >= sent), || said.clone())?;
     same(&state(&site)?, &before)?;
 
     // Another VNI comes, in the next VLAN, and goes; one gets a VLAN of its own.
