@@ -45,7 +45,10 @@ impl Frr {
     fn run(self, zebra: &str, config: &str) -> Result<Self> {
         let (node, installed) = (&self.node, self.program("/usr/lib/frr/bgpd"));
         ensure(installed.last().is_some_and(|path| std::path::Path::new(path).is_file()), || {
-            "FRR is not installed (Debian package frr)".to_owned()
+            match self.root.as_str() {
+                "" => "FRR is not installed (Debian package frr)".to_owned(),
+                _ => "Debian 13's FRR is not there: see what .ci/frr says".to_owned(),
+            }
         })?;
         node.sh("grep -q allow /proc/self/setgroups").map_err(|_| {
             Error::new("FRR changes its user: run the tests as root, not in a user namespace")
