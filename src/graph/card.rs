@@ -22,6 +22,9 @@ const DROP: i32 = 16;
 const INSET: i32 = 7;
 /// The mark of colour at the left.
 const MARK: i32 = 5;
+/// Rows of a list that stay together, and about as many as each part of a longer one has.
+const LONGEST: usize = 60;
+const PART: usize = 40;
 /// Between cards.
 pub(super) const BETWEEN: i32 = 26;
 
@@ -52,6 +55,31 @@ pub(super) struct Card {
 }
 
 impl Block {
+    /// The same in several, if its list is a long one: only between blocks can a column end.
+    pub(super) fn parts(mut self) -> Vec<Self> {
+        if self.rows.len() <= LONGEST {
+            return vec![self];
+        }
+        let all = std::mem::take(&mut self.rows);
+        let each = all.len().div_ceil(all.len().div_ceil(PART));
+        let mut parts = vec![self];
+        for row in all {
+            let full = |part: &Self| part.rows.len() >= each && !row.starts_with(' ');
+            // A row that is indented tells more of the one before it.
+            if let Some(next) = parts.last().filter(|part| full(part)).map(Self::continued) {
+                parts.push(next);
+            }
+            if let Some(part) = parts.last_mut() {
+                part.rows.push(row);
+            }
+        }
+        parts
+    }
+
+    fn continued(&self) -> Self {
+        Self { side: "continued".to_owned(), rows: Vec::new(), ..self.clone() }
+    }
+
     fn side_beside(&self, inner: i32) -> bool {
         Style::Head.width(&self.head) + 12 + Style::Small.width(&self.side) <= inner
     }
@@ -98,7 +126,7 @@ pub(super) fn block_width(cards: &[Card]) -> i32 {
 }
 
 /// A card whose blocks have their places, with its own corner at 0, 0.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Placed<'c> {
     card: &'c Card,
     pub(super) size: Rect,
@@ -112,9 +140,19 @@ impl<'c> Placed<'c> {
     pub(super) fn new(card: &'c Card, block: i32, tall: i32) -> Self {
         let heights: Vec<i32> = card.blocks.iter().map(|b| b.height(block)).collect();
         let total: i32 = heights.iter().map(|h| h + GAP).sum();
-        let columns = (total / tall.max(1) + 1).min(card.blocks.len().max(1) as i32);
-        let goal = share(&heights, columns);
-        let columns = broken(&heights, goal);
+        let most = (total / tall.max(1) + 1).min(card.blocks.len().max(1) as i32);
+        let mut goal = share(&heights, most);
+        let mut columns = broken(&heights, goal);
+        // A column more that makes it hardly less high is left out.
+        let limit = goal + goal / 5;
+        while columns > 1 {
+            let higher = share(&heights, columns - 1);
+            if higher > limit {
+                break;
+            }
+            goal = higher;
+            columns = broken(&heights, goal);
+        }
         let stride = SPINE + block + GAP;
         let width = 2 * PAD + stride * columns - GAP;
         let lines =
@@ -218,18 +256,17 @@ pub(super) struct Shelves<'c> {
 
 impl<'c> Shelves<'c> {
     /// Rows of at most `wide`.
-    fn new(cards: &'c [Card], block: i32, tall: i32, wide: i32) -> Self {
+    fn new(cards: &[Placed<'c>], wide: i32) -> Self {
         let mut rows: Vec<Vec<(Placed<'c>, i32)>> = Vec::new();
         let (mut x, mut width) = (0, 0);
         for card in cards {
-            let placed = Placed::new(card, block, tall);
-            if rows.is_empty() || x + placed.size.w > wide {
+            let w = card.size.w;
+            if rows.is_empty() || x + w > wide {
                 rows.push(Vec::new());
                 x = 0;
             }
-            let w = placed.size.w;
             if let Some(row) = rows.last_mut() {
-                row.push((placed, x));
+                row.push((card.clone(), x));
             }
             width = width.max(x + w);
             x += w + BETWEEN;
@@ -247,9 +284,10 @@ impl<'c> Shelves<'c> {
         let block = block_width(cards);
         let unit = block + SPINE + 2 * PAD + BETWEEN;
         let mut best: Option<((i64, i32), Self)> = None;
-        for tall in [260, 420, 640, 900, 1400, i32::MAX] {
+        for tall in [260, 420, 640, 900, 1400, 2100, 3200, i32::MAX] {
+            let placed: Vec<Placed<'c>> = cards.iter().map(|card| Placed::new(card, block, tall)).collect();
             for count in 1..=24 {
-                let shelves = Self::new(cards, block, tall, unit * count);
+                let shelves = Self::new(&placed, unit * count);
                 let height: i32 = shelves.rows.iter().map(|row| Self::row_height(row) + extra).sum();
                 // Of two that need the same sheet, the one that leaves more of it white.
                 // What is narrower than the sheet makes it no smaller.

@@ -7,11 +7,14 @@ use super::View;
 use super::fold::{Limits, amount, level, rows};
 use super::model::{Host, Member, Model, Overlay};
 use super::palette::tone;
-use super::words::{flood, subject, vlan, what};
+use super::words::{empty, flood, subject, vlan, what};
 
 /// The view as text.
 pub(super) fn dot(model: &Model, view: View, limits: Limits) -> String {
     let mut graph = Graph::new(model, view);
+    if model.hosts.is_empty() {
+        graph.node("", "nothing", &quoted(&empty(model)), ", style=\"dashed\"");
+    }
     match view {
         View::Hosts => hosts(model, limits, &mut graph),
         View::Vlans => vlans(model, limits, &mut graph),
@@ -60,6 +63,9 @@ impl Graph {
 }
 
 fn hosts(model: &Model, limits: Limits, graph: &mut Graph) {
+    if model.hosts.is_empty() {
+        return;
+    }
     graph.node("", "underlay", &quoted("Underlay"), ", shape=\"ellipse\", fillcolor=\"#dde1e6\"");
     let most = longest(model, limits);
     let blocks = level(&lengths(model.hosts.iter().map(|h| h.members.len())), limits.blocks);

@@ -11,9 +11,9 @@ pub(super) const NARROWEST: i32 = 780;
 /// Words run over about so much before the next column of them begins, and what is between columns.
 const COLUMN: i32 = 760;
 const BESIDE: i32 = 40;
-/// Lines of words for one thing, and things, before the rest is only counted.
-const MOST_LINES: usize = 4;
+/// Things, and lines of words for all of them, before the rest is only counted: where there are few, each may have more.
 pub(super) const MOST_ROWS: usize = 120;
+const MOST_LINES: usize = 4 * MOST_ROWS;
 const MOST_ENTRIES: usize = 64;
 
 /// All that a picture says beside its middle.
@@ -39,7 +39,8 @@ pub(super) struct Links {
     pub(super) of: String,
     /// Where it is drawn, if it is.
     pub(super) to: Option<String>,
-    pub(super) with: Vec<String>,
+    /// Groups of things, with `;` between them and commas inside.
+    pub(super) with: Vec<Vec<String>>,
 }
 
 impl Frame {
@@ -78,12 +79,13 @@ impl Frame {
         let columns = (inner / COLUMN).max(1);
         let width = (inner - (columns - 1) * BESIDE) / columns;
         let indent = label + 16;
-        let words: Vec<Vec<String>> = shown.iter().map(|row| flow(&row.with, width - indent)).collect();
+        let most = MOST_LINES / shown.len().max(1);
+        let words: Vec<Vec<String>> = shown.iter().map(|row| flow(&row.with, width - indent, most)).collect();
         let heights = words.iter().map(|lines| lines.len() as i32 * Style::Body.line() + 2);
         let share = heights.sum::<i32>() / columns;
         let (top, mut x, mut bottom) = (y, MARGIN, y);
         for (row, lines) in shown.iter().zip(words) {
-            if y - top > share && x + width < MARGIN + inner {
+            if y - top >= share && x + width < MARGIN + inner {
                 x += width + BESIDE;
                 y = top;
             }
@@ -105,7 +107,7 @@ impl Frame {
     }
 }
 
-/// Swatches with words, in columns; where they end.
+/// Swatches with words, in columns; where they end. A swatch looks as a block does: what it explains are blocks.
 fn legend(entries: &[(Tone, String)], inner: i32, mut y: i32, scene: &mut Scene) -> i32 {
     const SWATCH: i32 = 26;
     let shown = &entries[..entries.len().min(MOST_ENTRIES)];
@@ -116,9 +118,8 @@ fn legend(entries: &[(Tone, String)], inner: i32, mut y: i32, scene: &mut Scene)
         for (at, (tone, words)) in (0..).zip(row) {
             let x = MARGIN + at * column;
             let swatch = Rect::new(x, y + 2, SWATCH, 12);
-            scene.fill(swatch, Layer::Mark, Paint { round: 2, ..Paint::framed(tone.tint, tone.strong) });
-            let middle = swatch.y + swatch.h / 2;
-            scene.line(&[(x + 1, middle), (x + SWATCH - 1, middle)], tone.strong, 3, tone.dash);
+            scene.fill(swatch, Layer::Block, Paint { round: 2, ..Paint::framed(tone.tint, tone.strong) });
+            scene.fill(Rect { w: 5, ..swatch }, Layer::Mark, Paint::flat(tone.strong));
             let room = Rect::new(x + SWATCH + 8, y, column - SWATCH - 8, Style::Body.line());
             scene.text(room, Anchor::Start, Style::Body, words.clone());
         }
@@ -131,23 +132,27 @@ fn legend(entries: &[(Tone, String)], inner: i32, mut y: i32, scene: &mut Scene)
     y
 }
 
-/// Items with commas in lines of at most `width`, none broken unless it is too long by itself; the last says how many
-/// are left out.
-fn flow(items: &[String], width: i32) -> Vec<String> {
+/// Groups of items in at most so many lines of at most `width`, no item broken unless it is too long by itself; the last
+/// line says how many are left out.
+fn flow(groups: &[Vec<String>], width: i32, most: usize) -> Vec<String> {
+    let ended = groups.iter().flat_map(|group| {
+        group.iter().enumerate().map(|(at, item)| (item, if at + 1 < group.len() { ',' } else { ';' }))
+    });
+    let items: Vec<(&String, char)> = ended.collect();
     let fits = |text: &str| Style::Body.width(text) <= width;
     let mut lines: Vec<String> = Vec::new();
     let mut line = String::new();
-    for (at, item) in items.iter().enumerate() {
+    for (at, (item, end)) in items.iter().enumerate() {
         let after = items.len() - at - 1;
-        let item = if after > 0 { format!("{item},") } else { item.clone() };
-        let last = lines.len() + 1 >= MOST_LINES;
+        let item = if after > 0 { format!("{item}{end}") } else { (*item).clone() };
+        let last = lines.len() + 1 >= most;
         let mut longer = if line.is_empty() { item.clone() } else { format!("{line} {item}") };
         if !last && !line.is_empty() && !fits(&longer) {
             lines.push(std::mem::take(&mut line));
             longer.clone_from(&item);
         }
         // On the last line, the number of those left out must still have room behind.
-        let last = lines.len() + 1 >= MOST_LINES;
+        let last = lines.len() + 1 >= most;
         if if last && after > 0 { fits(&format!("{longer} and {after} more")) } else { fits(&longer) } {
             line = longer;
         } else if last {

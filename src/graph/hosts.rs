@@ -1,5 +1,6 @@
 //! The hosts: each with its VTEP on the underlay, its VNIs and VLANs, and the MACs and prefixes in them.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::card::{BETWEEN, Block, Card, Shelves};
@@ -9,7 +10,7 @@ use super::frame::{Frame, Links, MOST_ROWS, nothing};
 use super::model::{Host, Member, Model};
 use super::palette::{NEUTRAL, tone};
 use super::scene::{Anchor, GREY, Layer, Paint, Rect, Scene};
-use super::words::{EMPTY, flood, host_id, legend, remarks, subject, vlan};
+use super::words::{empty, flood, group, host_id, legend, remarks, subject, vlan};
 use crate::words::count;
 
 /// The bar that is the underlay, and the way from it down to a host.
@@ -19,6 +20,8 @@ const LINK: i32 = 34;
 const ROWS: i32 = 30;
 /// Left of the rows when there are several: the underlay's own way between them.
 const TRUNK: i32 = 26;
+/// So many VNIs that two hosts share are named.
+const MOST_VNIS: usize = 6;
 
 pub(super) fn draw(model: &Model, limits: Limits) -> Scene {
     let cards = cards(model, limits);
@@ -36,7 +39,7 @@ pub(super) fn draw(model: &Model, limits: Limits) -> Scene {
         links: links(model, cards.len()),
         all_links: model.hosts.len(),
     }
-    .around(body(&cards))
+    .around(body(model, &cards))
 }
 
 fn cards(model: &Model, limits: Limits) -> Vec<Card> {
@@ -65,7 +68,9 @@ fn card(model: &Model, host: &Host, shown: usize, most: usize) -> Card {
         head: host.vtep.to_string(),
         sub: sub.join(" · "),
         tone: NEUTRAL,
-        blocks: host.members[..shown].iter().map(|member| block(model, host, member, most)).collect(),
+        blocks: (host.members[..shown].iter())
+            .flat_map(|member| block(model, host, member, most).parts())
+            .collect(),
         note: (rest > 0).then(|| format!("… and {}", count(rest, "more VNI", "more VNIs"))),
     }
 }
@@ -92,9 +97,9 @@ fn block(model: &Model, host: &Host, member: &Member, most: usize) -> Block {
     }
 }
 
-fn body(cards: &[Card]) -> Scene {
+fn body(model: &Model, cards: &[Card]) -> Scene {
     if cards.is_empty() {
-        return nothing(EMPTY);
+        return nothing(&empty(model));
     }
     let shelves = Shelves::best(cards, BAR + LINK + ROWS);
     let left = if shelves.rows.len() > 1 { TRUNK } else { 0 };
@@ -131,29 +136,36 @@ fn body(cards: &[Card]) -> Scene {
     scene
 }
 
-/// For each host, those it shares VNIs with, and which.
+/// For each host, those it shares VNIs with, by the VNIs that they share.
 fn links(model: &Model, drawn: usize) -> Vec<Links> {
     let links = |(at, host): (usize, &Host)| {
         let mut peers: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for member in &host.members {
-            for peer in &model.overlays[member.overlay].hosts {
+            for peer in model.overlays[member.overlay].hosts.iter().filter(|peer| **peer != at) {
                 peers.entry(*peer).or_default().push(member.overlay);
             }
         }
-        let tunnel = |(peer, shared): (&usize, &Vec<usize>)| {
-            let peer = model.hosts[*peer].vtep;
-            if shared.len() > 6 {
-                return format!("{peer} by {} VNIs", shared.len());
-            }
-            let vnis: Vec<String> = shared.iter().map(|o| model.overlays[*o].vni.to_string()).collect();
-            format!("{peer} by VNI {}", vnis.join("+"))
-        };
-        let others = peers.iter().filter(|(peer, _)| model.hosts[**peer].vtep != host.vtep);
-        Links {
-            of: host.vtep.to_string(),
-            to: (at < drawn).then(|| host_id(host)),
-            with: others.map(tunnel).collect(),
+        // Most in common first; more VNIs than can be read are counted.
+        let mut groups: BTreeMap<(Reverse<usize>, Vec<usize>), Vec<usize>> = BTreeMap::new();
+        for (peer, shared) in peers {
+            let count = shared.len();
+            let named = if count > MOST_VNIS { Vec::new() } else { shared };
+            groups.entry((Reverse(count), named)).or_default().push(peer);
         }
+        let mut with: Vec<Vec<String>> = groups
+            .iter()
+            .map(|((Reverse(count), named), peers)| {
+                let vnis: Vec<String> = named.iter().map(|o| model.overlays[*o].vni.to_string()).collect();
+                let by =
+                    if vnis.is_empty() { format!("{count} VNIs") } else { format!("VNI {}", vnis.join("+")) };
+                let all = peers.len() + 1 == model.hosts.len();
+                group(&by, peers.iter().map(|peer| &model.hosts[*peer]), all.then_some("other hosts"))
+            })
+            .collect();
+        if with.is_empty() {
+            with.push(vec!["no other host".to_owned()]);
+        }
+        Links { of: host.vtep.to_string(), to: (at < drawn).then(|| host_id(host)), with }
     };
     model.hosts.iter().enumerate().take(MOST_ROWS).map(links).collect()
 }

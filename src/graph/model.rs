@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
-use types::MacAddr;
+use types::{MacAddr, Vni};
 
 use crate::control::view::RouteView;
 
@@ -21,6 +21,8 @@ use crate::control::view::RouteView;
 pub struct Model {
     /// Whose RIB it is.
     pub observer: Option<Observer>,
+    /// It is of this VNI alone.
+    pub only: Option<Vni>,
     /// The hosts, by VTEP.
     pub hosts: Vec<Host>,
     /// The VNIs, by number; a VNI's place here is its colour in every picture.
@@ -47,6 +49,8 @@ pub struct Observer {
 pub struct Facts {
     /// Whose RIB it is.
     pub observer: Option<Observer>,
+    /// Only routes of this VNI were asked for.
+    pub only: Option<Vni>,
     /// What the observer calls its neighbours.
     pub names: BTreeMap<IpAddr, String>,
     /// The VLANs that hosts have for VNIs: by VTEP and VNI. No route tells them of a host whose VLANs are its own.
@@ -260,7 +264,8 @@ impl Builder {
             let asn = if local { facts.observer.map(|o| o.asn) } else { asn };
             hosts.push(Host { vtep, asn, name: facts.names.get(&vtep).cloned(), local, members });
         }
-        Model { observer: facts.observer, hosts, overlays, routes: self.routes, undrawn: self.undrawn }
+        let (observer, only) = (facts.observer, facts.only);
+        Model { observer, only, hosts, overlays, routes: self.routes, undrawn: self.undrawn }
     }
 
     /// MACs that several hosts announce: the best right, and who has that.

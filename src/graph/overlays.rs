@@ -6,7 +6,7 @@ use super::frame::{Frame, Links, MOST_ROWS, nothing};
 use super::model::{Host, Member, Model, Overlay};
 use super::palette::{NEUTRAL, tone};
 use super::scene::Scene;
-use super::words::{EMPTY, flood, legend, overlay_id, remarks, subject, vlan, what};
+use super::words::{empty, flood, legend, overlay_id, remarks, subject, vlan, what};
 use crate::words::count;
 
 /// Between rows of VNIs.
@@ -22,10 +22,12 @@ pub(super) fn draw(model: &Model, limits: Limits) -> Scene {
     let links = |(place, overlay): (usize, &Overlay)| Links {
         of: format!("VNI {}", overlay.vni),
         to: (place < cards.len()).then(|| overlay_id(overlay)),
-        with: overlay
-            .members(model)
-            .map(|(host, m)| format!("{} ({})", host.vtep, amount(m.macs.len(), m.prefixes.len())))
-            .collect(),
+        with: vec![
+            overlay
+                .members(model)
+                .map(|(host, m)| format!("{} ({})", host.vtep, amount(m.macs.len(), m.prefixes.len())))
+                .collect(),
+        ],
     };
     Frame {
         title: "Overlays".to_owned(),
@@ -36,7 +38,7 @@ pub(super) fn draw(model: &Model, limits: Limits) -> Scene {
         links: model.overlays.iter().enumerate().take(MOST_ROWS).map(links).collect(),
         all_links: model.overlays.len(),
     }
-    .around(body(&cards))
+    .around(body(model, &cards))
 }
 
 fn cards(model: &Model, limits: Limits) -> Vec<Card> {
@@ -61,7 +63,9 @@ fn card(model: &Model, place: usize, overlay: &Overlay, shown: usize, most: usiz
         head: format!("VNI {}", overlay.vni),
         sub: format!("{vrf}{hosts} · {}", amount(overlay.macs, overlay.prefixes)),
         tone: tone(place),
-        blocks: members.map(|(host, member)| block(model, overlay, host, member, most)).collect(),
+        blocks: members
+            .flat_map(|(host, member)| block(model, overlay, host, member, most).parts())
+            .collect(),
         note: (rest > 0).then(|| format!("… and {}", count(rest, "more host", "more hosts"))),
     }
 }
@@ -84,9 +88,9 @@ fn block(model: &Model, overlay: &Overlay, host: &Host, member: &Member, most: u
     }
 }
 
-fn body(cards: &[Card]) -> Scene {
+fn body(model: &Model, cards: &[Card]) -> Scene {
     if cards.is_empty() {
-        return nothing(EMPTY);
+        return nothing(&empty(model));
     }
     let shelves = Shelves::best(cards, ROWS);
     let mut scene = Scene { width: shelves.width, ..Scene::default() };

@@ -57,7 +57,7 @@ pub fn from_daemon(client: &mut Client, vni: Option<Vni>, vlans: Vlans) -> Resul
         page.rows.iter().filter(|row| wanted(row, vni)).for_each(|row| builder.add(row));
         query.after = page.next;
         if query.after.is_none() {
-            return Ok(builder.finish(&facts(client, vlans)?));
+            return Ok(builder.finish(&facts(client, vni, vlans)?));
         }
     }
 }
@@ -67,7 +67,7 @@ pub fn from_json(file: impl Read, vni: Option<Vni>, vlans: Vlans) -> Result<Mode
     let rows: Vec<RouteView> = rows(file, "routes")?;
     let mut builder = Builder::default();
     rows.iter().filter(|row| wanted(row, vni)).for_each(|row| builder.add(row));
-    Ok(builder.finish(&Facts { vlans, ..Facts::default() }))
+    Ok(builder.finish(&Facts { only: vni, vlans, ..Facts::default() }))
 }
 
 /// Reads the VLANs of a host.
@@ -93,7 +93,7 @@ fn wanted(row: &RouteView, vni: Option<Vni>) -> bool {
     vni.is_none_or(|vni| row.vni == Some(vni.get()))
 }
 
-fn facts(client: &mut Client, mut vlans: Vlans) -> Result<Facts, Error> {
+fn facts(client: &mut Client, only: Option<Vni>, mut vlans: Vlans) -> Result<Facts, Error> {
     let Reply::Summary(summary) = client.call(&Request::ShowSummary)? else { return Err(unexpected()) };
     let Reply::Neighbors(neighbors) = client.call(&Request::ShowNeighbors)? else {
         return Err(unexpected());
@@ -103,6 +103,7 @@ fn facts(client: &mut Client, mut vlans: Vlans) -> Result<Facts, Error> {
     let named = neighbors.into_iter().filter_map(|n| Some((n.address, n.description?)));
     Ok(Facts {
         observer: Some(Observer { router_id: summary.router_id, asn: summary.asn, vtep: summary.vtep }),
+        only,
         names: named.collect(),
         vlans,
     })

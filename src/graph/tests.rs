@@ -184,6 +184,7 @@ fn facts_name_hosts_and_tell_vlans() {
     let own: IpAddr = [10, 0, 0, 1].into();
     let facts = Facts {
         observer: Some(Observer { router_id: [10, 0, 0, 1].into(), asn: 65009, vtep: Some(own) }),
+        only: None,
         names: BTreeMap::from([([10, 0, 0, 2].into(), "rack 2".to_owned())]),
         vlans: BTreeMap::from([((own, 10), 7), (([10, 0, 0, 2].into(), 10), 8), ((own, 11), 9)]),
     };
@@ -216,12 +217,47 @@ fn a_vrf_is_told_from_a_bridge() {
 }
 
 #[test]
-fn an_empty_rib_says_what_to_look_at() {
-    for view in View::ALL {
-        assert!(
-            svg(&Model::default(), view, Limits::FOLDED).contains("nothing is known of any host"),
-            "{view:?}"
-        );
+fn an_empty_picture_says_what_to_look_at() {
+    let only = Model { only: "99".parse().ok(), ..Model::default() };
+    for (model, words) in
+        [(Model::default(), "nothing is known of any host"), (only, "No route of type 2, 3 or 5 has VNI 99")]
+    {
+        for view in View::ALL {
+            assert!(svg(&model, view, Limits::FOLDED).contains(words), "{view:?}");
+            let dot = dot(&model, view, Limits::FOLDED);
+            assert!(dot.contains(words) && language::dot(&dot).is_ok(), "{view:?}: {dot}");
+        }
+    }
+}
+
+#[test]
+fn links_are_told_in_few_words() {
+    let told = |rows: &[RouteView], view: View| {
+        let picture = svg(&model(rows), view, Limits::FOLDED);
+        let words = picture.split_once(" in words").unwrap().1;
+        let lines = words.lines().filter_map(|line| line.split_once("\">")?.1.strip_suffix("</text>"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (a, b, c) = ("10.0.0.1", "10.0.0.2", "10.0.0.3");
+    // Most in common first; a host by itself.
+    let rows = [flood(1, a, 0), flood(2, a, 0), flood(1, b, 0), flood(1, c, 7), flood(2, c, 7)];
+    let alone = flood(3, "10.0.0.4", 0);
+    let rows = [&rows[..], &[alone]].concat();
+    let words = told(&rows, View::Hosts);
+    for line in ["VNI 1+2: 10.0.0.3; VNI 1: 10.0.0.2", "VNI 1: 10.0.0.1, 10.0.0.3", "no other host"] {
+        assert!(words.iter().any(|told| told == line), "{line}: {words:?}");
+    }
+    assert!(told(&rows, View::Vlans).contains(&"VLAN ?: 10.0.0.1, 10.0.0.2; VLAN 7: 10.0.0.3".to_owned()));
+    // All hosts in all VNIs: nobody wants to read that fifty times. More VNIs than can be read are counted.
+    for (vnis, by) in [(2, "VNI 1+2"), (7, "7 VNIs")] {
+        let host = |n: u32| (1..=vnis).map(move |vni| flood(vni, &format!("10.0.0.{n}"), 5));
+        let rows: Vec<RouteView> = (1..=50).flat_map(host).collect();
+        let all = format!("{by}: all 49 other hosts");
+        assert_eq!(told(&rows, View::Hosts).iter().filter(|line| **line == all).count(), 50);
+        assert!(told(&rows, View::Vlans).contains(&"VLAN 5: all 50 hosts".to_owned()));
+        // Where there is room, every host is named.
+        let words = told(&rows, View::Overlays).concat();
+        assert!(words.contains("10.0.0.50 (0 MACs)") && !words.contains("more"), "{words}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! The VLANs: hosts side by side, each VNI a lane across them, and where a host takes part in a VNI, the VLAN it knows it
 //! by. Another host may have another VLAN for the same VNI.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::fold::{Limits, amount, tip};
 use super::font::Style;
@@ -9,7 +9,7 @@ use super::frame::{Frame, Links, MOST_ROWS, NARROWEST, nothing};
 use super::model::{Host, Member, Model, Overlay};
 use super::palette::{Tone, tone};
 use super::scene::{Anchor, GREY, Layer, PALE, Paint, Rect, Scene};
-use super::words::{EMPTY, host_id, overlay_id, remarks, subject, vlan, what};
+use super::words::{empty, group, host_id, overlay_id, remarks, subject, vlan, what};
 use crate::words::count;
 
 const LANE: i32 = 46;
@@ -39,16 +39,23 @@ pub(super) fn draw(model: &Model, limits: Limits) -> Scene {
     }
     if model.overlays.iter().any(|o| !o.is_vrf(model) && o.members(model).any(|(_, m)| m.vlans.is_empty())) {
         remarks.push(
-            "VLAN ?: the host does not tell its VLAN (the Ethernet tag of its type 3 route is 0), or has none."
+            "VLAN ?: the host does not tell its VLAN (the Ethernet tag of its type 3 route is 0), or has none. What its \
+             evpnd show vnis --json prints tells it: evpnd graph vlans --vnis FILE."
                 .to_owned(),
         );
     }
-    let links = |(place, overlay): (usize, &Overlay)| Links {
-        of: what(model, overlay),
-        to: lanes.binary_search(&place).is_ok().then(|| overlay_id(overlay)),
-        with: (overlay.members(model))
-            .map(|(host, member)| format!("{} {}", host.vtep, chip(model, overlay, member).0))
-            .collect(),
+    let links = |(place, overlay): (usize, &Overlay)| {
+        let mut by: BTreeMap<(&[u16], String), Vec<&Host>> = BTreeMap::new();
+        for (host, member) in overlay.members(model) {
+            by.entry((&member.vlans, chip(model, overlay, member).0)).or_default().push(host);
+        }
+        let all = (overlay.hosts.len() == model.hosts.len() && by.len() == 1).then_some("hosts");
+        let groups = by.iter().map(|((_, vlan), hosts)| group(vlan, hosts.iter().copied(), all));
+        Links {
+            of: what(model, overlay),
+            to: lanes.binary_search(&place).is_ok().then(|| overlay_id(overlay)),
+            with: groups.collect(),
+        }
     };
     Frame {
         title: "VLANs".to_owned(),
@@ -219,10 +226,10 @@ fn draw_chip(model: &Model, overlay: &Overlay, member: &Member, tone: Tone, at: 
 
 fn body(model: &Model, hosts: &[Host], lanes: &[usize]) -> Scene {
     if hosts.is_empty() {
-        return nothing(EMPTY);
+        return nothing(&empty(model));
     }
     let sizes = Sizes::new(model, hosts, lanes);
-    let mut best: Option<((i32, i32), Bands<'_>)> = None;
+    let mut best: Option<((i32, usize, i32), Bands<'_>)> = None;
     // Hosts in several bands below each other; or, if all fit beside each other, VNIs in several bands beside each other.
     let below = (1..=hosts.len()).map(|n| (hosts.len().div_ceil(hosts.len().div_ceil(n)), lanes.len()));
     let beside = (2..=8).map(|n| (hosts.len(), lanes.len().div_ceil(n)));
@@ -233,12 +240,16 @@ fn body(model: &Model, hosts: &[Host], lanes: &[usize]) -> Scene {
         let (width, height) = bands.size();
         // What is narrower than the sheet makes it no smaller.
         let width = width.max(NARROWEST);
-        let cost = ((width * 9 / 16).max(height), width + height);
+        let fit = (width * 9 / 16).max(height);
+        let count: usize = bands.rows.iter().map(Vec::len).sum();
+        // A lane in one piece is easiest to follow: breaking it has to save much.
+        let fit = if count > 1 { fit + fit / 2 } else { fit };
+        let cost = (fit, count, width + height);
         if best.as_ref().is_none_or(|(least, _)| cost < *least) {
             best = Some((cost, bands));
         }
     }
-    let Some((_, bands)) = best else { return nothing(EMPTY) };
+    let Some((_, bands)) = best else { return nothing(&empty(model)) };
     let (width, height) = bands.size();
     let mut scene = Scene { width, height, ..Scene::default() };
     let mut seen = BTreeSet::new();

@@ -6,8 +6,17 @@ use super::palette::{Tone, tone};
 use crate::words::count;
 
 /// Said in place of a picture.
-pub(super) const EMPTY: &str = "No route of type 2, 3 or 5: nothing is known of any host. Are the sessions up \
-     (evpnd show neighbors), and are there routes (evpnd show routes)?";
+pub(super) fn empty(model: &Model) -> String {
+    match model.only {
+        Some(vni) => format!(
+            "No route of type 2, 3 or 5 has VNI {vni}. Which VNIs there are: evpnd graph overlays without --vni, or \
+             evpnd show routes."
+        ),
+        None => "No route of type 2, 3 or 5: nothing is known of any host. Are the sessions up (evpnd show \
+                 neighbors), and are there routes (evpnd show routes)?"
+            .to_owned(),
+    }
+}
 
 /// Where a host is drawn.
 pub(super) fn host_id(host: &Host) -> String {
@@ -29,12 +38,11 @@ pub(super) fn subject(model: &Model) -> String {
     if model.prefixes() > 0 {
         words.push(count(model.prefixes(), "prefix", "prefixes"));
     }
+    let routes = count(model.routes as usize, "route", "routes");
+    let routes = model.only.map_or_else(|| routes.clone(), |vni| format!("{routes} of VNI {vni}"));
     let whose = model.observer.map_or_else(
-        || format!("from {}", count(model.routes as usize, "route", "routes")),
-        |o| {
-            let routes = count(model.routes as usize, "route", "routes");
-            format!("from the {routes} in the RIB of {} (AS {})", o.router_id, o.asn)
-        },
+        || format!("from {routes}"),
+        |o| format!("from the {routes} in the RIB of {} (AS {})", o.router_id, o.asn),
     );
     format!("{}, {whose}", words.join(", "))
 }
@@ -49,6 +57,21 @@ pub(super) fn what(model: &Model, overlay: &Overlay) -> String {
 /// Each VNI and its colour.
 pub(super) fn legend(model: &Model) -> Vec<(Tone, String)> {
     model.overlays.iter().enumerate().map(|(place, o)| (tone(place), what(model, o))).collect()
+}
+
+/// Hosts that have one thing in common, as items of a list. `all`: what they are called if nobody lacks it.
+pub(super) fn group<'h>(
+    what: &str,
+    hosts: impl ExactSizeIterator<Item = &'h Host>,
+    all: Option<&str>,
+) -> Vec<String> {
+    const MOST: usize = 6;
+    let count = hosts.len();
+    if let Some(all) = all.filter(|_| count > MOST) {
+        return vec![format!("{what}: all {count} {all}")];
+    }
+    let vteps = hosts.map(|host| host.vtep.to_string()).enumerate();
+    vteps.map(|(at, vtep)| if at == 0 { format!("{what}: {vtep}") } else { vtep }).collect()
 }
 
 /// A host's own VLAN for a VNI: `VLAN 10`.

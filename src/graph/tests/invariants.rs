@@ -164,7 +164,7 @@ impl Made {
         let named = self.names.iter().enumerate();
         let names = named.filter_map(|(n, name)| Some((host(n).parse().ok()?, name.clone()))).collect();
         let observer = Observer { router_id: [1, 2, 3, 4].into(), asn: u32::MAX, vtep: host(0).parse().ok() };
-        model_with(&rows, &Facts { observer: Some(observer), names, vlans: BTreeMap::new() })
+        model_with(&rows, &Facts { observer: Some(observer), names, ..Facts::default() })
     }
 }
 
@@ -236,6 +236,42 @@ fn large_networks_stay_readable_and_small() {
             assert!(drawn.width < 12_000 && drawn.height < 12_000, "{} x {}", drawn.width, drawn.height);
             assert!(super::super::svg::svg(&drawn).len() < 2_000_000);
         }
+    }
+}
+
+/// Only between blocks can a column end, so that a long list is several.
+#[test]
+fn long_lists_make_no_ribbon() {
+    for (v6, hosts) in [(false, 1), (false, 2), (true, 3)] {
+        let made = Made { hosts, vnis: 1, macs: 400, prefixes: 60, v6, seed: 3, names: Vec::new() };
+        for view in [View::Hosts, View::Overlays] {
+            let drawn = scene(&made.model(), view, Limits::FOLDED);
+            check(&drawn).unwrap_or_else(|e| panic!("{view:?}: {e}"));
+            let words = |item: &Item| match item {
+                Item::Text { words, .. } => Some(words.clone()),
+                _ => None,
+            };
+            let words: Vec<String> = drawn.items.iter().filter_map(words).collect();
+            assert!(words.iter().any(|word| word == "continued"), "{view:?}");
+            // What is indented belongs to the row before it.
+            let torn = |pair: &[String]| pair[0] == "continued" && pair[1].starts_with(' ');
+            assert!(!words.windows(2).any(torn), "{view:?}");
+            assert!(drawn.height < 2 * drawn.width, "{view:?}: {} x {}", drawn.width, drawn.height);
+        }
+    }
+}
+
+/// Lanes are not broken where they need not be.
+#[test]
+fn few_hosts_stand_side_by_side_once() {
+    for (hosts, vnis) in [(1, 2), (1, 6), (3, 4), (6, 3), (10, 6)] {
+        let routes: Vec<RouteView> = (0..hosts * vnis)
+            .map(|n| flood(1 + n % vnis, &format!("2001:db8:aaaa:bbbb:cccc:dddd:eeee:{:x}", 1 + n / vnis), 0))
+            .collect();
+        let drawn = scene(&model(&routes), View::Vlans, Limits::FOLDED);
+        check(&drawn).unwrap();
+        let panels = drawn.items.iter().filter(|item| matches!(item, Item::Box { layer: Layer::Card, .. }));
+        assert_eq!(panels.count(), hosts as usize, "{hosts} hosts, {vnis} VNIs");
     }
 }
 

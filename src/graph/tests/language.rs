@@ -196,6 +196,7 @@ fn names_from_elsewhere_are_only_text() {
     let name = "<script>&\"'\\\\N\u{0}\u{1b}]]>\u{ffff}</text>";
     let facts = Facts {
         observer: None,
+        only: None,
         names: BTreeMap::from([([10, 0, 0, 1].into(), name.to_owned())]),
         vlans: BTreeMap::new(),
     };
