@@ -705,6 +705,15 @@ fn pictures() {
         (0, String::new(), String::new())
     );
     assert!(std::fs::read_to_string(&out.0).unwrap().starts_with("graph \"evpnd-hosts\""));
+    // A link stays one, and leads to the picture.
+    let link = TempPath::new("graph.link");
+    std::os::unix::fs::symlink(&out.0, &link.0).unwrap();
+    run(&["graph", "vlans", "--from", rows.str(), "--format", "dot", "-o", link.str()]);
+    assert!(link.0.is_symlink());
+    assert!(std::fs::read_to_string(&out.0).unwrap().starts_with("graph \"evpnd-vlans\""));
+    // Stdout has a name, too.
+    let (code, svg, err) = run(&["graph", "hosts", "--from", rows.str(), "-o", "-"]);
+    assert!((code, err.as_str()) == (0, "") && svg.starts_with("<svg "), "{err}{svg}");
 
     // VLANs that no route tells.
     let (h2, h3) = (TempPath::new("h2.json"), TempPath::new("h3.json"));
@@ -772,6 +781,9 @@ fn wrong_usage() {
         (&["shw"], "unrecognized subcommand 'shw'"),
         (&["show", "tea"], "unrecognized subcommand 'tea'"),
         (&["graph", "cables"], "invalid value 'cables'"),
+        (&["graph", "hosts", "-o", "hosts.PDF"], "no PDF; Graphviz does, from DOT: --format dot | dot -Tpdf"),
+        (&["graph", "hosts", "-o", "hosts.png"], "Usage: evpnd graph [OPTIONS] <VIEW>"),
+        (&["lab", "run", "--layout", "single-device", "--backend", "ovs"], "Usage: evpnd lab <COMMAND>"),
         (
             &["explain", "nonsense"],
             "expected a MAC (02:00:5e:10:00:01), an IP address or a prefix (10.0.0.0/24)",

@@ -24,6 +24,7 @@ Examples:
   evpnd show neighbors                 are the sessions up?
   evpnd show clients                   are the clients, and what is wrong with their files?
   evpnd explain 02:00:5e:10:00:01      why can this MAC not be reached?
+  evpnd graph hosts -o hosts.svg       who has what, as a picture
   evpnd lab run                        a whole network in namespaces, to see it work
 
 Exit codes: 0 done, 1 a problem (told on stderr), 2 wrong usage.")]
@@ -98,7 +99,8 @@ Examples:
   evpnd show routes --json > routes.json; evpnd graph hosts --from routes.json -o hosts.svg
   ssh h1 evpnd show vnis --json > h1.json; evpnd graph vlans --vnis h1.json -o vlans.svg
 
-A controller or route reflector knows the most, but not which VLANs a host has for its VNIs: --vnis tells it. Long lists are cut and counted: --full has them all.")]
+A controller or route reflector knows the most, but not which VLANs a host has for its VNIs: --vnis tells it.
+Long lists are cut and counted: --full has them all.")]
     Graph(GraphArgs),
     /// Release a MAC that is held as a duplicate because it kept moving
     #[command(after_help = "Example:\n  evpnd clear mac 02:00:5e:10:00:01 --vni 22001")]
@@ -121,14 +123,14 @@ Examples:
     /// Run a complete lab in network namespaces on this machine
     #[command(after_help = "\
 Examples:
-  evpnd lab run                        build it, see it work, break it, mend it, take it down
-  evpnd lab run --backend ovs          the same with Open vSwitch and client files
-  evpnd lab run --layout single-device 18 endpoints in four overlays with equal addresses, one VXLAN device a host
-  evpnd lab run --overlays 4           the same overlays with a VXLAN device for each VNI
-  evpnd lab up --hosts 5               leave it standing
+  evpnd lab run                           build it, see it work, break it, mend it, take it down
+  evpnd lab run --backend ovs             the same with Open vSwitch and client files
+  evpnd lab run --layout single-device    18 endpoints in four overlays, two with equal addresses, one VXLAN device a host
+  evpnd lab run --overlays 4              the same overlays with a VXLAN device for each VNI
+  evpnd lab up --hosts 5                  leave it standing
   evpnd lab exec h1 -- evpnd show macs
   evpnd lab test
-  evpnd lab graph .                    its topology as pictures
+  evpnd lab graph .                       its topology as pictures
   evpnd lab down
 
 A layout that this kernel cannot do is shown in a virtual machine with Debian's kernel, started by the same command.")]
@@ -288,10 +290,10 @@ pub(super) struct GraphArgs {
     /// What to look at
     #[arg(value_enum)]
     pub(super) view: GraphView,
-    /// The language; from the name of the file, or SVG
+    /// SVG or DOT; when left out, DOT for a file whose name ends in .dot or .gv, else SVG
     #[arg(long, value_enum)]
     pub(super) format: Option<GraphFormat>,
-    /// Write to this file, all at once
+    /// Write to this file, all at once; stdout with `-`, or when left out
     #[arg(short, long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
     /// Only this VNI

@@ -24,8 +24,10 @@ pub(super) fn graph(args: &GraphArgs, out: &mut dyn Write) -> Result<()> {
         GraphFormat::Dot => dot(&model, view, limits),
     };
     match &args.output {
-        Some(file) => write(file, &picture).with_context(|| file.display().to_string()),
-        None => Ok(out.write_all(picture.as_bytes())?),
+        Some(file) if file != Path::new("-") => {
+            write(file, &picture).with_context(|| file.display().to_string())
+        }
+        _ => Ok(out.write_all(picture.as_bytes())?),
     }
 }
 
@@ -51,14 +53,32 @@ fn model(args: &GraphArgs) -> Result<Model> {
     read::from_json(BufReader::new(opened), args.vni, vlans).with_context(name)
 }
 
+/// The end of the file's name, in small letters.
+fn ending(args: &GraphArgs) -> Option<String> {
+    Some(args.output.as_ref()?.extension()?.to_str()?.to_ascii_lowercase())
+}
+
 fn format(args: &GraphArgs) -> GraphFormat {
-    let named =
-        args.output.as_ref().and_then(|file| file.extension()).is_some_and(|e| e == "dot" || e == "gv");
+    let named = ending(args).is_some_and(|ending| ending == "dot" || ending == "gv");
     args.format.unwrap_or(if named { GraphFormat::Dot } else { GraphFormat::Svg })
+}
+
+/// Why these arguments are of no use together, if so: SVG in a file that calls itself PNG is shown by nothing.
+pub(super) fn conflict(args: &GraphArgs) -> Option<String> {
+    const OTHERS: [&str; 8] = ["eps", "gif", "jpeg", "jpg", "pdf", "png", "ps", "webp"];
+    let ending = ending(args).filter(|ending| OTHERS.contains(&ending.as_str()))?;
+    args.format.is_none().then(|| {
+        format!(
+            "--output: evpnd writes SVG and DOT, no {}; Graphviz does, from DOT: --format dot | dot -T{ending}",
+            ending.to_ascii_uppercase()
+        )
+    })
 }
 
 /// A reader of the file sees the picture before or this one, never a part.
 fn write(file: &Path, picture: &str) -> io::Result<()> {
+    // What a link leads to is replaced, not the link.
+    let file = &fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     // A device or a pipe is written to, not replaced.
     if fs::metadata(file).is_ok_and(|m| !m.is_file()) {
         return fs::write(file, picture);

@@ -82,7 +82,12 @@ fn command(command: Command, run: fn(Config, PathBuf) -> Result<()>, out: &mut d
         Command::Clear(ClearArgs { what: ClearWhat::Mac { mac, vni, socket } }) => {
             tell(&mut Client::connect(&socket.socket)?, &Request::ClearMac(ClearMac { vni, mac }), out)
         }
-        Command::Graph(args) => graph::graph(&args, out),
+        Command::Graph(args) => {
+            if let Some(conflict) = graph::conflict(&args) {
+                wrong_usage("graph", ErrorKind::ArgumentConflict, conflict);
+            }
+            graph::graph(&args, out)
+        }
         Command::Events(args) => {
             let query = EventsQuery { follow: args.follow };
             show::events(query, args.json.json, &mut Client::connect(&args.socket.socket)?, out)
@@ -96,11 +101,21 @@ fn command(command: Command, run: fn(Config, PathBuf) -> Result<()>, out: &mut d
         }
         Command::Lab(args) => {
             if let Some(conflict) = args.conflict() {
-                Cli::command().error(ErrorKind::ArgumentConflict, conflict).exit();
+                wrong_usage("lab", ErrorKind::ArgumentConflict, conflict);
             }
             Ok(crate::lab::main(&args)?)
         }
     }
+}
+
+/// Ends this process as clap does, with the usage of that command.
+fn wrong_usage(command: &str, kind: ErrorKind, message: impl fmt::Display) -> ! {
+    let mut all = Cli::command();
+    all.build();
+    all.find_subcommand_mut(command).map_or_else(
+        || Cli::command().error(kind, &message).exit(),
+        |command| command.error(kind, &message).exit(),
+    )
 }
 
 /// `evpnd check` of a directory of clients: all that is wrong with any of them.

@@ -65,10 +65,10 @@ pub struct UpArgs {
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Size {
     /// Hosts, each with an evpnd
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=100))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=100))]
     pub hosts: u8,
     /// Endpoints on each host [default: 3; 6 with several overlays]
-    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=50))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=50))]
     pub endpoints: Option<u8>,
     /// What forwards packets on the hosts
     #[arg(long, value_enum, default_value_t = Backend::Kernel)]
@@ -77,7 +77,7 @@ pub struct Size {
     #[arg(long, value_enum, default_value_t = Layout::DevicePerVni)]
     pub layout: Layout,
     /// VNIs, all of one subnet, the first two with the same addresses [default: 1; 4 with --layout single-device]
-    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=4))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=4))]
     pub overlays: Option<u8>,
 }
 
