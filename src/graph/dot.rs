@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use super::View;
-use super::fold::{Limits, amount, level, rows};
+use super::fold::{Limits, Most, amount, level, rows};
 use super::model::{Host, Member, Model, Overlay};
 use super::palette::tone;
 use super::words::{empty, flood, subject, vlan, what};
@@ -139,7 +139,7 @@ fn overlays(model: &Model, limits: Limits, graph: &mut Graph) {
 }
 
 /// A member's MACs and prefixes as one node.
-fn list(graph: &mut Graph, of: &str, member: &Member, most: usize) {
+fn list(graph: &mut Graph, of: &str, member: &Member, most: Most) {
     let rows = rows(member, most);
     if rows.is_empty() {
         return;
@@ -158,9 +158,10 @@ fn left_out(graph: &mut Graph, of: &str, all: usize, shown: usize, what: &str) {
     }
 }
 
-fn longest(model: &Model, limits: Limits) -> usize {
+fn longest(model: &Model, limits: Limits) -> Most {
     let members = model.hosts.iter().flat_map(|host| &host.members);
-    level(&lengths(members.map(|m| m.macs.len() + m.prefixes.len())), limits.rows)
+    let rows = level(&lengths(members.map(|m| m.macs.len() + m.prefixes.len())), limits.rows);
+    Most { rows, words: limits.words }
 }
 
 fn lengths(all: impl Iterator<Item = usize>) -> Vec<usize> {

@@ -14,13 +14,16 @@ pub struct Limits {
     pub blocks: usize,
     /// Hosts, or VNIs.
     pub cards: usize,
+    /// Addresses of a MAC, and other hosts that announce it: a gateway's MAC may be at all of them.
+    pub words: usize,
 }
 
 impl Limits {
     /// What can be looked at.
-    pub const FOLDED: Self = Self { rows: 640, blocks: 800, cards: 120 };
+    pub const FOLDED: Self = Self { rows: 640, blocks: 800, cards: 120, words: 6 };
     /// Everything.
-    pub const FULL: Self = Self { rows: usize::MAX, blocks: usize::MAX, cards: usize::MAX };
+    pub const FULL: Self =
+        Self { rows: usize::MAX, blocks: usize::MAX, cards: usize::MAX, words: usize::MAX };
 }
 
 /// The most that each of these lists may have so that all together have `budget`; one at least.
@@ -50,12 +53,20 @@ pub(super) fn amount(macs: usize, prefixes: usize) -> String {
     }
 }
 
-/// MACs and prefixes of a host in a VNI as rows, at most `most` of them told, and how many are not.
-pub(super) fn rows(member: &Member, most: usize) -> Vec<String> {
+/// The most that is told in one list, and of one MAC.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Most {
+    pub(super) rows: usize,
+    pub(super) words: usize,
+}
+
+/// MACs and prefixes of a host in a VNI as rows, so many of them told, and how many are not.
+pub(super) fn rows(member: &Member, most: Most) -> Vec<String> {
     let all = member.macs.len() + member.prefixes.len();
+    let Most { rows: most, words } = most;
     // A row that says "and 1 more" is no shorter than that one.
-    let most = if all <= most + 1 { all } else { most };
-    let mut rows: Vec<String> = member.macs.iter().take(most).flat_map(mac_rows).collect();
+    let most = if all <= most.saturating_add(1) { all } else { most };
+    let mut rows: Vec<String> = member.macs.iter().take(most).flat_map(|mac| mac_rows(mac, words)).collect();
     let left = most.saturating_sub(member.macs.len());
     rows.extend(member.prefixes.iter().take(left).map(ToString::to_string));
     if all > most {
@@ -64,11 +75,18 @@ pub(super) fn rows(member: &Member, most: usize) -> Vec<String> {
     rows
 }
 
-/// A MAC and what is known of it, in rows of at most [`ROW`] characters.
-pub(super) fn mac_rows(mac: &Mac) -> Vec<String> {
-    let mut words: Vec<String> = mac.ips.iter().map(ToString::to_string).collect();
+/// A MAC and what is known of it, in rows of at most [`ROW`] characters: of its addresses, and of the other hosts that it
+/// is at, so many.
+fn mac_rows(mac: &Mac, most: usize) -> Vec<String> {
+    let ips = if mac.ips.len() <= most.saturating_add(1) { mac.ips.len() } else { most };
+    let mut words: Vec<String> = mac.ips.iter().take(ips).map(ToString::to_string).collect();
+    let rest = mac.ips.len() - ips;
+    words.extend((rest > 0).then(|| format!("and {rest} more addresses")));
     words.extend(mac.sticky.then(|| "sticky".to_owned()));
-    words.extend(mac.also.iter().map(|vtep| format!("also at {vtep}")));
+    match mac.also.len() {
+        others if others > most => words.push(format!("also at {others} other hosts")),
+        _ => words.extend(mac.also.iter().map(|vtep| format!("also at {vtep}"))),
+    }
     let mut rows = vec![mac.mac.to_string()];
     for word in words {
         let Some(row) = rows.last_mut() else { break };
@@ -80,6 +98,13 @@ pub(super) fn mac_rows(mac: &Mac) -> Vec<String> {
         }
     }
     rows
+}
+
+/// All that a host has in a VNI, line by line.
+pub(super) fn all_rows(member: &Member) -> impl Iterator<Item = String> {
+    const WORDS: usize = 24;
+    let macs = member.macs.iter().flat_map(|mac| mac_rows(mac, WORDS));
+    macs.chain(member.prefixes.iter().map(ToString::to_string))
 }
 
 /// A text's first lines, for what is told when something is pointed at.

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::card::{BETWEEN, Block, Card, Shelves};
-use super::fold::{Limits, amount, level, mac_rows, rows, tip};
+use super::fold::{Limits, Most, all_rows, amount, level, rows, tip};
 use super::font::Style;
 use super::frame::{Frame, Links, MOST_ROWS, nothing};
 use super::model::{Host, Member, Model};
@@ -49,11 +49,11 @@ fn cards(model: &Model, limits: Limits) -> Vec<Card> {
     let shown = |host: &Host| host.members.len().min(blocks);
     let lists = hosts.iter().flat_map(|host| &host.members[..shown(host)]);
     let lengths: Vec<usize> = lists.map(|m| m.macs.len() + m.prefixes.len()).collect();
-    let most = level(&lengths, limits.rows);
+    let most = Most { rows: level(&lengths, limits.rows), words: limits.words };
     hosts.iter().map(|host| card(model, host, shown(host), most)).collect()
 }
 
-fn card(model: &Model, host: &Host, shown: usize, most: usize) -> Card {
+fn card(model: &Model, host: &Host, shown: usize, most: Most) -> Card {
     let rest: usize = host.members.len() - shown;
     let mut sub: Vec<String> = host.name.iter().cloned().collect();
     sub.extend(host.asn.map(|asn| format!("AS {asn}")));
@@ -75,7 +75,7 @@ fn card(model: &Model, host: &Host, shown: usize, most: usize) -> Card {
     }
 }
 
-fn block(model: &Model, host: &Host, member: &Member, most: usize) -> Block {
+fn block(model: &Model, host: &Host, member: &Member, most: Most) -> Block {
     let overlay = &model.overlays[member.overlay];
     let has = amount(member.macs.len(), member.prefixes.len());
     let side = match vlan(member) {
@@ -83,12 +83,10 @@ fn block(model: &Model, host: &Host, member: &Member, most: usize) -> Block {
         None if overlay.is_vrf(model) => format!("VRF · {has}"),
         None => has.clone(),
     };
-    let lists = member.macs.iter().flat_map(mac_rows);
-    let lists = lists.chain(member.prefixes.iter().map(ToString::to_string));
     let head = format!("VNI {} at {}: {has}", overlay.vni, host.vtep);
     let told = [head, flood(model, overlay, member).to_owned()];
     Block {
-        tip: tip(told.into_iter().chain(lists)),
+        tip: tip(told.into_iter().chain(all_rows(member))),
         head: format!("VNI {}", overlay.vni),
         side,
         tone: tone(member.overlay),

@@ -1,7 +1,7 @@
 //! The overlays: each VNI with the hosts in it, and behind each the MACs, or the prefixes of a VRF.
 
 use super::card::{Block, Card, Shelves};
-use super::fold::{Limits, amount, level, mac_rows, rows, tip};
+use super::fold::{Limits, Most, all_rows, amount, level, rows, tip};
 use super::frame::{Frame, Links, MOST_ROWS, nothing};
 use super::model::{Host, Member, Model, Overlay};
 use super::palette::{NEUTRAL, tone};
@@ -47,12 +47,12 @@ fn cards(model: &Model, limits: Limits) -> Vec<Card> {
     let blocks = level(&lengths, limits.blocks);
     let lists = overlays.iter().flat_map(|o| o.members(model).take(blocks));
     let lengths: Vec<usize> = lists.map(|(_, m)| m.macs.len() + m.prefixes.len()).collect();
-    let most = level(&lengths, limits.rows);
+    let most = Most { rows: level(&lengths, limits.rows), words: limits.words };
     let places = overlays.iter().enumerate();
     places.map(|(place, overlay)| card(model, place, overlay, blocks, most)).collect()
 }
 
-fn card(model: &Model, place: usize, overlay: &Overlay, shown: usize, most: usize) -> Card {
+fn card(model: &Model, place: usize, overlay: &Overlay, shown: usize, most: Most) -> Card {
     let rest = overlay.hosts.len().saturating_sub(shown);
     let hosts = count(overlay.hosts.len(), "host", "hosts");
     let vrf = if overlay.is_vrf(model) { "VRF · " } else { "" };
@@ -70,16 +70,14 @@ fn card(model: &Model, place: usize, overlay: &Overlay, shown: usize, most: usiz
     }
 }
 
-fn block(model: &Model, overlay: &Overlay, host: &Host, member: &Member, most: usize) -> Block {
+fn block(model: &Model, overlay: &Overlay, host: &Host, member: &Member, most: Most) -> Block {
     let how = flood(model, overlay, member);
     let side = vlan(member).map_or_else(|| how.to_owned(), |vlan| format!("{vlan} · {how}"));
     let mut told = vec![format!("{} in VNI {}: {side}", host.vtep, overlay.vni)];
     told.extend(host.name.clone());
     told.extend(host.asn.map(|asn| format!("AS {asn}")));
-    let lists = member.macs.iter().flat_map(mac_rows);
-    let lists = lists.chain(member.prefixes.iter().map(ToString::to_string));
     Block {
-        tip: tip(told.into_iter().chain(lists)),
+        tip: tip(told.into_iter().chain(all_rows(member))),
         head: host.vtep.to_string(),
         side,
         tone: NEUTRAL,

@@ -280,6 +280,32 @@ fn long_lists_are_folded_and_counted() {
     }
 }
 
+/// A gateway's MAC is at every host, and a router may have thousands of addresses.
+#[test]
+fn what_is_told_of_one_mac_is_folded_too() {
+    let at = |n: u32| format!("10.0.0.{n}");
+    let routes = |hosts: u32, addresses: u32| -> Vec<RouteView> {
+        let everywhere = (1..=hosts).map(|n| mac(10, &at(n), M1, Some("10.1.0.1")));
+        let address = |n| std::net::Ipv4Addr::from_bits(0x0a02_0000 + n).to_string();
+        let many = (1..=addresses).map(|n| mac(10, &at(1), M2, Some(&address(n))));
+        everywhere.chain(many).collect()
+    };
+    for view in [View::Hosts, View::Overlays] {
+        for draw in [svg, dot] {
+            let few = draw(&model(&routes(7, 7)), view, Limits::FOLDED);
+            assert!(few.contains("also at 10.0.0.7") && few.contains("10.2.0.7"), "{view:?}");
+            let many = model(&routes(50, 5000));
+            let folded = draw(&many, view, Limits::FOLDED);
+            for words in ["also at 49 other hosts", "10.2.0.6", "and 4994 more addresses"] {
+                assert!(folded.contains(words), "{view:?}: {words}");
+            }
+            assert!(folded.len() < 100_000, "{view:?}: {}", folded.len());
+            let full = draw(&many, view, Limits::FULL);
+            assert!(full.contains("also at 10.0.0.50") && full.contains("10.2.19.136"), "{view:?}");
+        }
+    }
+}
+
 /// The routes of the controller of `evpnd lab up --layout single-device`, the VLANs of its hosts, and the pictures of them
 /// that the documentation shows. To draw them anew: `EVPND_BLESS=1 cargo test -p evpnd --lib graph`.
 #[test]

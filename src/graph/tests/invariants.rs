@@ -189,7 +189,7 @@ proptest! {
     #[test]
     fn nothing_overlaps_and_nothing_is_cut(made in made(), rows in 1usize..60, blocks in 1usize..40, cards in 1usize..20) {
         let model = made.model();
-        for limits in [Limits::FOLDED, Limits { rows, blocks, cards }] {
+        for limits in [Limits::FOLDED, Limits { rows, blocks, cards, words: rows % 3 }] {
             for view in View::ALL {
                 let drawn = check(&scene(&model, view, limits));
                 prop_assert!(drawn.is_ok(), "{:?}: {}", view, drawn.unwrap_err());
@@ -207,7 +207,7 @@ fn a_vni_of_hosts_that_are_cut_is_counted() {
     let made = Made { hosts: 10, vnis: 3, macs: 0, prefixes: 0, v6: false, seed, names: Vec::new() };
     let model = made.model();
     for view in View::ALL {
-        let drawn = scene(&model, view, Limits { rows: 1, blocks: 1, cards: 1 });
+        let drawn = scene(&model, view, Limits { rows: 1, blocks: 1, cards: 1, words: 1 });
         check(&drawn).unwrap_or_else(|e| panic!("{view:?}: {e}"));
     }
     let rows = [flood(1, "10.0.0.1", 0), flood(2, "10.0.0.2", 0), flood(0, "10.0.0.3", 0)];
