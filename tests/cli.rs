@@ -689,7 +689,8 @@ fn pictures() {
     assert!(dot.starts_with("graph \"evpnd-overlays\" {\n") && dot.contains("02:00:00:00:00:05"), "{dot}");
     // Only one VNI is asked for.
     daemon.asked.lock().unwrap().clear();
-    daemon.show(&["graph", "vlans", "--vni", "22001"]);
+    let svg = daemon.show(&["graph", "vlans", "--vni", "22001"]);
+    assert!(svg.contains("routes of VNI 22001 in the RIB of"), "{svg}");
     let vni = Some("22001".parse().unwrap());
     assert_eq!(
         daemon.asked.lock().unwrap()[0],
