@@ -18,16 +18,17 @@
 //!   it, all lose it. So a flood row that is wanted counts whether marked or not, and only marked ones are reaped.
 //! - A removal in both tables stops at the first if the bridge has the MAC somewhere else by now. Then the VXLAN row
 //!   is removed alone; the bridge's entry, a host that moved here, is not touched.
+//! - In a VLAN that the port no longer has, the bridge lets no row go by its MAC, but all of them together.
 
 use std::net::IpAddr;
 
 use types::{MacAddr, Vni};
 
 use super::wire::{
-    AF_BRIDGE, AF_INET, AF_INET6, Batch, NDA_DST, NDA_LLADDR, NDA_MASTER, NDA_PROTOCOL, NDA_SRC_VNI,
-    NDA_VLAN, NDA_VNI, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE, NTF_EXT_LEARNED, NTF_MASTER, NTF_ROUTER,
-    NTF_SELF, NTF_STICKY, NUD_NOARP, NUD_PERMANENT, NUD_REACHABLE, Neigh, RTM_DELNEIGH, RTM_GETNEIGH,
-    RTM_NEWNEIGH,
+    AF_BRIDGE, AF_INET, AF_INET6, Batch, NDA_DST, NDA_LLADDR, NDA_MASTER, NDA_NDM_FLAGS_MASK, NDA_PROTOCOL,
+    NDA_SRC_VNI, NDA_VLAN, NDA_VNI, NLM_F_APPEND, NLM_F_BULK, NLM_F_CREATE, NLM_F_REPLACE, NTF_EXT_LEARNED,
+    NTF_MASTER, NTF_ROUTER, NTF_SELF, NTF_STICKY, NUD_NOARP, NUD_PERMANENT, NUD_REACHABLE, Neigh,
+    RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH,
 };
 use crate::intent::{Flood, Neighbour, RemoteMac};
 use crate::plan::Op;
@@ -140,6 +141,14 @@ pub(super) fn encode_del_self(vni: Vni, mac: MacAddr, at: Place, batch: &mut Bat
     batch.neigh(AF_BRIDGE, at.vxlan, 0, NTF_SELF);
     batch.attr(NDA_LLADDR, &mac.0);
     tag(vni, at, NTF_SELF, batch);
+}
+
+/// The removal of everything of ours that a VXLAN port has in a VLAN of its bridge; since Linux 5.19.
+pub(super) fn encode_flush(vxlan: u32, vlan: u16, batch: &mut Batch) {
+    batch.begin(RTM_DELNEIGH, NLM_F_BULK);
+    batch.neigh(AF_BRIDGE, vxlan, 0, NTF_MASTER | NTF_EXT_LEARNED);
+    batch.attr(NDA_VLAN, &vlan.to_ne_bytes());
+    batch.attr(NDA_NDM_FLAGS_MASK, &[NTF_EXT_LEARNED]);
 }
 
 /// The questions that show what stands at a key.

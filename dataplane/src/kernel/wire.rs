@@ -25,6 +25,8 @@ pub(super) const NLM_F_DUMP_INTR: u16 = 0x10;
 pub(super) const NLM_F_DUMP: u16 = 0x300;
 pub(super) const NLM_F_REPLACE: u16 = 0x100;
 pub(super) const NLM_F_EXCL: u16 = 0x200;
+/// Of a removal: of all that match.
+pub(super) const NLM_F_BULK: u16 = 0x200;
 pub(super) const NLM_F_CREATE: u16 = 0x400;
 pub(super) const NLM_F_APPEND: u16 = 0x800;
 /// In an error reply: the header of the request stands there without its body.
@@ -59,6 +61,7 @@ pub(super) const NDA_MASTER: u16 = 9;
 pub(super) const NDA_SRC_VNI: u16 = 11;
 pub(super) const NDA_PROTOCOL: u16 = 12;
 const NDA_NH_ID: u16 = 13;
+pub(super) const NDA_NDM_FLAGS_MASK: u16 = 17;
 
 /// Length of `struct nlmsghdr`.
 pub(super) const HEADER: usize = 16;

@@ -1,6 +1,6 @@
 //! Writing rows: ops become messages, many to a datagram, and what the kernel answers becomes outcomes.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use rustix::io::Errno;
 
@@ -32,12 +32,21 @@ pub(super) fn runs(ops: &[Op]) -> impl Iterator<Item = (Work, &[Op])> {
     ops.chunk_by(move |a, b| work(a) == work(b)).map(move |run| (work(&run[0]), run))
 }
 
+/// Rows whose removal takes more than one message.
+#[derive(Debug, Default)]
+struct Left {
+    /// The ops on those that the bridge does not have, or does not let go.
+    halves: Vec<usize>,
+    /// Ports, and VLANs they no longer have, out of which the bridge lets nothing go by its MAC.
+    stuck: BTreeSet<(u32, u16)>,
+}
+
 impl Base {
     /// Applies ops on rows, many to a datagram.
     pub(super) fn apply_rows(&mut self, ops: &[Op], outcomes: &mut Vec<Outcome>) {
         let start = outcomes.len();
         outcomes.resize(start + ops.len(), Outcome::Done);
-        let mut halves: Vec<usize> = Vec::new();
+        let mut left = Left::default();
         // Which op each message of the batch belongs to.
         let mut owners: Vec<usize> = Vec::with_capacity(BATCH + 1);
         self.batch.clear();
@@ -57,10 +66,11 @@ impl Base {
             }
             owners.resize(self.batch.len(), i);
             if self.batch.len() >= BATCH || self.batch.size() >= BATCH_BYTES || i + 1 == ops.len() {
-                self.flush(ops, &owners, &mut outcomes[start..], &mut halves);
+                self.flush(ops, &owners, &mut outcomes[start..], &mut left);
                 owners.clear();
             }
         }
+        let Left { mut halves, stuck } = left;
         // What the bridge has elsewhere by now goes from the VXLAN device alone; unless it has been put again.
         if !halves.is_empty() {
             let put: HashSet<Key> = ops.iter().filter(|op| matches!(op, Op::Put(_))).map(Op::key).collect();
@@ -75,19 +85,25 @@ impl Base {
                     rows::encode_del_self(vni, mac, placed.at, &mut self.batch);
                 }
             }
-            self.flush(ops, chunk, &mut outcomes[start..], &mut Vec::new());
+            self.flush(ops, chunk, &mut outcomes[start..], &mut Left::default());
         }
+        self.flush_vlans(&Vec::from_iter(stuck));
     }
 
-    fn flush(&mut self, ops: &[Op], owners: &[usize], outcomes: &mut [Outcome], halves: &mut Vec<usize>) {
+    fn flush(&mut self, ops: &[Op], owners: &[usize], outcomes: &mut [Outcome], left: &mut Left) {
+        let vnis = &self.vnis;
         let sent = self.requests.batch(&mut self.batch, &mut |place, answer| {
             let (Some(&i), Err(refusal)) = (owners.get(place), answer) else { return };
             let op = &ops[i];
             let gone = matches!(refusal.errno, Errno::NOENT | Errno::NODEV | Errno::NXIO);
             match op {
-                // (EINVAL: its VLAN is gone from the port, so that nobody can reach the bridge's half any more.)
-                Op::Del(Row::Mac(..)) if matches!(refusal.errno, Errno::NOENT | Errno::INVAL) => {
-                    halves.push(i);
+                Op::Del(Row::Mac(vni, ..)) if matches!(refusal.errno, Errno::NOENT | Errno::INVAL) => {
+                    left.halves.push(i);
+                    if refusal.errno == Errno::INVAL
+                        && let Some(at) = vnis.get(vni).map(|placed| placed.at)
+                    {
+                        left.stuck.extend(at.vlan.map(|vlan| (at.vxlan, vlan)));
+                    }
                 }
                 Op::Del(_) if gone => {}
                 _ => outcomes[i] = Outcome::Failed(refused(op.to_string(), refusal)),
@@ -97,6 +113,18 @@ impl Base {
             for &i in owners {
                 outcomes[i] = Outcome::Failed(refused(ops[i].to_string(), errno.into()));
             }
+        }
+    }
+
+    /// Takes everything of ours out of VLANs that their port no longer has. Should some of it be wanted still, its going is
+    /// heard of. A kernel that cannot do that keeps it, and nobody reaches it.
+    fn flush_vlans(&mut self, stuck: &[(u32, u16)]) {
+        for part in stuck.chunks(BATCH) {
+            self.batch.clear();
+            for &(port, vlan) in part {
+                rows::encode_flush(port, vlan, &mut self.batch);
+            }
+            let _ = self.requests.batch(&mut self.batch, &mut |_, _| {});
         }
     }
 
