@@ -126,6 +126,8 @@ fn what_somebody_changes_is_put_right() {
             "bridge vlan del vid 2 dev vxlan1; bridge vlan add vid 3 dev vxlan1; \
              bridge vlan add vid 3 dev vxlan1 tunnel_info id 100",
             "bridge link set dev vxlan1 vlan_tunnel off",
+            "bridge link set dev vxlan1 vlan_tunnel off; bridge link set dev vxlan1 vlan_tunnel on",
+            "ip link set vxlan1 type bridge_slave vlan_tunnel off; ip link set vxlan1 type bridge_slave vlan_tunnel on",
             "bridge vni delete vni 100 dev vxlan1",
             "bridge vlan del vid 2 dev veth1",
             "bridge vlan add vid 9 dev veth1 pvid untagged",
@@ -134,9 +136,12 @@ fn what_somebody_changes_is_put_right() {
             "ip link set vxlan1 nomaster",
             "ip link del vxlan1",
         ] {
+            host.resync();
+            let compared = host.r.status().last_resync;
             sh(command);
             host.until(command, |_| show() == before);
             host.until("all in sync", |host| host.r.status().in_sync);
+            assert_eq!(host.r.status().last_resync, compared, "noticed by the timer alone: {command}");
         }
         // Who sets the table up loses what is in it; that comes back.
         sh("ip link set br-evpn.2 up; ip link set br-evpn.2 down");
@@ -354,6 +359,14 @@ fn vnis_that_scripts_set_up_are_found_and_lost() {
         // (Also out of a VLAN that its port no longer has: there the bridge lets no row go by itself.)
         let left = "bridge fdb show | grep extern_learn | grep -cE 'vlan 10 |vlan 20 |src_vni 100 ' || true";
         assert_eq!(sh(left).trim(), "0");
+        // With the tunnels of the port all mappings go, though they are on again at once.
+        sh("bridge link set dev vxlan1 vlan_tunnel off; bridge link set dev vxlan1 vlan_tunnel on");
+        host.hears(&Local::Found(vni(200), false));
+        host.outputs.clear();
+        map(30, 200);
+        host.hears(&Local::Found(vni(200), true));
+        host.until("all in sync", |host| host.r.status().in_sync);
+        assert!(has_row(200, &format!("{M} dst 10.9.0.3")));
         let (_, errors) = host.r.shutdown(true);
         assert!(errors.is_empty(), "{errors:?}");
         assert_eq!(vlan(200), Some(30));

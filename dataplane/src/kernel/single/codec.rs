@@ -21,7 +21,11 @@ const RTM_GETTUNNEL: u16 = 122;
 pub(super) const RTNLGRP_BRVLAN: u32 = 33;
 pub(super) const RTNLGRP_TUNNEL: u32 = 35;
 
+const IFLA_PROTINFO: u16 = 12;
 const IFLA_AF_SPEC: u16 = 26;
+const IFLA_BRPORT_VLAN_TUNNEL: u16 = 29;
+/// Length of `struct ifinfomsg`.
+const IFINFOMSG: usize = 16;
 const IFLA_BRIDGE_VLAN_INFO: u16 = 2;
 const IFLA_BRIDGE_VLAN_TUNNEL_INFO: u16 = 3;
 const TUNNEL_ID: u16 = 1;
@@ -135,6 +139,17 @@ fn read_run(link: u32, entry: &[u8]) -> Option<Run> {
     let last = last.unwrap_or(first);
     let entry = Entry { pvid: flags & PVID != 0, untagged: flags & UNTAGGED != 0, tunnel };
     (1 <= first && first <= last && last <= LAST_VLAN).then_some(Run { link, first, last, entry })
+}
+
+/// Does the news of a bridge about its port (an RTM_NEWLINK of AF_BRIDGE) say that the VLANs of the port are no tunnels? The
+/// settings of the port stand before the list of its VLANs, which may be longer than its attribute can tell, and is not
+/// read.
+pub(super) fn tells_of_no_tunnels(body: &[u8]) -> bool {
+    let settings = body.get(IFINFOMSG..).filter(|_| body[0] == AF_BRIDGE).and_then(|attributes| {
+        Attrs(attributes).find(|(kind, _)| *kind == IFLA_PROTINFO).map(|(_, settings)| settings)
+    });
+    let tunnel = Attrs(settings.unwrap_or(&[])).find(|(kind, _)| *kind == IFLA_BRPORT_VLAN_TUNNEL);
+    tunnel.is_some_and(|(_, on)| on == [0])
 }
 
 /// The link and the ranges of VNIs an RTM_NEWTUNNEL or RTM_DELTUNNEL tells of.

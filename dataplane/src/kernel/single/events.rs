@@ -13,7 +13,10 @@ use super::super::links::Link;
 use super::super::rows::Place;
 use super::super::wire::{RTM_DELLINK, RTM_NEWLINK};
 use super::SingleDevice;
-use super::codec::{RTM_DELTUNNEL, RTM_DELVLAN, RTM_NEWTUNNEL, RTM_NEWVLAN, read_filter, read_vlans};
+use super::codec::{
+    Entry, RTM_DELTUNNEL, RTM_DELVLAN, RTM_NEWTUNNEL, RTM_NEWVLAN, read_filter, read_vlans,
+    tells_of_no_tunnels,
+};
 use crate::backend::{Device, Fact};
 
 impl SingleDevice {
@@ -41,7 +44,7 @@ impl SingleDevice {
         let shared = |base: &Base| names.each_ref().map(|name| base.links.named(name).map(|link| link.index));
         let before = shared(&self.base);
         let discover = self.base.config.discover;
-        let Self { base, holders, heard, heard_filters, shaken, .. } = self;
+        let Self { base, holders, heard, heard_filters, shaken, vlans, torn, .. } = self;
         let whose = |base: &_, n: &_| Self::whose(base, holders, n);
         let more = base.hear(facts, &mut |base, message, facts| match message.kind {
             RTM_NEWVLAN | RTM_DELVLAN => {
@@ -64,6 +67,9 @@ impl SingleDevice {
                 // Who takes things as they are has to look at every change of them.
                 *shaken |= discover || before.contains(&Link::index_of(message.body));
                 base.event(message, &whose, facts);
+                let mapped = |index: &u32| vlans.mappings(*index).next().is_some();
+                let port = Link::index_of(message.body).filter(mapped);
+                torn.extend(port.filter(|_| tells_of_no_tunnels(message.body)));
                 // A VLAN device of somebody else's is a table, too.
                 let link = Link::index_of(message.body).and_then(|index| base.links.get(index));
                 if let Some((index, vlan)) = link.and_then(|link| Some((link.index, link.vlan()?)))
@@ -82,12 +88,23 @@ impl SingleDevice {
     /// Takes in what was heard of VLANs.
     fn believe_vlans(&mut self, facts: &mut Vec<Fact>) {
         for link in self.heed_vlans(None) {
-            if let Err(error) = self.read_vlans_of(link) {
-                // The next comparison of everything reads them again.
-                tracing::debug!(%error, link, "VLANs that changed");
-            }
+            self.read_again(link);
+        }
+        // With the tunnels of a port all its mappings go, without a word of them; also if they are on again by now.
+        for link in std::mem::take(&mut self.torn) {
+            let before: Vec<(u16, Entry)> = self.vlans.of(link).collect();
+            self.read_again(link);
+            let lost = before.into_iter().filter(|(vlan, entry)| self.vlans.get(link, *vlan) != Some(*entry));
+            self.base.affected.extend(lost.filter_map(|(_, entry)| entry.tunnel));
         }
         facts.append(&mut self.pending);
+    }
+
+    fn read_again(&mut self, link: u32) {
+        if let Err(error) = self.read_vlans_of(link) {
+            // The next comparison of everything reads them again.
+            tracing::debug!(%error, link, "VLANs that changed");
+        }
     }
 
     /// Whom it concerns, what was heard of the VLANs of a link, or of all, and is not believed. The links where that is so:
@@ -106,6 +123,8 @@ impl SingleDevice {
             self.base.affected.extend(self.holders.get(&(bridge, vlan)));
             let tunnels = [believed, heard].into_iter().flatten().filter_map(|entry| entry.tunnel);
             self.base.affected.extend(tunnels);
+            // A VLAN that nobody has takes the port out of that of its VNI, if it becomes its PVID: the kernel says no more.
+            self.base.affected.extend(found.and_then(|link| self.base.by_name.get(&link.name)));
             let asked = found.and_then(|link| self.base.asked.get(&*link.name));
             self.pending.extend(asked.cloned().map(Fact::Port));
         }

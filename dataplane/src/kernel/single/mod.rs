@@ -81,6 +81,8 @@ pub struct SingleDevice {
     heard: HashMap<(u32, u16), Option<Entry>, RandomState>,
     /// The same of VNI filters: what was added last, and what was removed.
     heard_filters: HashMap<u32, (Filter, Filter), RandomState>,
+    /// VXLAN ports that were heard to have no mappings, at least for a moment.
+    torn: BTreeSet<u32>,
     /// What was heard in the middle of other work.
     pending: Vec<Fact>,
     /// The bridge or the VXLAN device may have changed.
@@ -117,6 +119,7 @@ impl SingleDevice {
             leftovers: None,
             heard: HashMap::default(),
             heard_filters: HashMap::default(),
+            torn: BTreeSet::new(),
             pending: Vec::new(),
             shaken: false,
             undone: HashMap::default(),

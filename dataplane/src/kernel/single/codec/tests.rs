@@ -66,6 +66,31 @@ fn what_makes_no_sense_is_left_out() {
     assert_eq!(read_vlans(&bytes).count(), 0);
 }
 
+/// The news of a bridge about a port with 4,000 mappings: their list is longer than the length of its attribute tells.
+#[test]
+fn settings_of_a_port_are_read_whatever_follows() {
+    let news = |family, tunnel: u8| {
+        let mut batch = Batch::default();
+        batch.begin(16, 0);
+        batch.body(&[family, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        batch.attr(3, b"vxlan1\0");
+        let port = batch.nest(IFLA_PROTINFO | NLA_F_NESTED);
+        batch.attr(8, &[0]);
+        batch.attr(IFLA_BRPORT_VLAN_TUNNEL, &[tunnel]);
+        batch.end_nest(port);
+        batch.body(&[12, 0, 26, 0x80]);
+        batch.body(&vec![0xff; 112_000]);
+        body(&mut batch)
+    };
+    assert!(tells_of_no_tunnels(&news(AF_BRIDGE, 0)));
+    assert!(!tells_of_no_tunnels(&news(AF_BRIDGE, 1)));
+    assert!(!tells_of_no_tunnels(&news(0, 0)), "that is read as a whole");
+    let bytes = news(AF_BRIDGE, 0);
+    for cut in 0..60 {
+        assert_eq!(tells_of_no_tunnels(&bytes[..cut]), cut >= 48, "{cut}");
+    }
+}
+
 #[test]
 fn a_filter_is_read_as_written() {
     let mut batch = Batch::default();
