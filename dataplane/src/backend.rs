@@ -205,6 +205,18 @@ pub trait Backend: fmt::Debug {
     /// Appends a bounded number of events; true if there may be more at once.
     fn poll(&mut self, facts: &mut Vec<Fact>) -> bool;
 
+    /// Ends a comparison of everything, after what is wanted was put and what is not was removed: takes away what of ours
+    /// is left beside that, for the most part by an earlier run; what all VNIs share only if none is `wanted`. Of what it
+    /// has to leave, `notes` tell people.
+    fn clear(&mut self, _wanted: bool, _notes: &mut Vec<String>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// What [`Self::clear`] would do after all that was described.
+    fn describe_clear(&mut self, _wanted: bool) -> Vec<Step> {
+        Vec::new()
+    }
+
     /// What an op would do.
     fn describe(&mut self, op: &Op) -> Vec<Step> {
         vec![Step::of(op)]
@@ -258,6 +270,14 @@ impl<B: Backend + ?Sized> Backend for Box<B> {
 
     fn poll(&mut self, facts: &mut Vec<Fact>) -> bool {
         (**self).poll(facts)
+    }
+
+    fn clear(&mut self, wanted: bool, notes: &mut Vec<String>) -> Result<(), Error> {
+        (**self).clear(wanted, notes)
+    }
+
+    fn describe_clear(&mut self, wanted: bool) -> Vec<Step> {
+        (**self).describe_clear(wanted)
     }
 
     fn describe(&mut self, op: &Op) -> Vec<Step> {

@@ -109,6 +109,13 @@ fn an_interface_that_is_missing() -> Result<()> {
 #[test]
 fn vlans_where_the_kernel_has_none() -> Result<()> {
     let (lab, h1) = host()?;
+    // What another layout had goes on as it is.
+    h1.evpnd(&c1().toml())?;
+    lab.wait("devices", PATIENCE, || {
+        let all = devices(&h1)?;
+        ensure(all.iter().any(|(name, master)| name == "e1" && !master.is_empty()), || format!("{all:?}"))
+    })?;
+    h1.kill9()?;
     let before = devices(&h1)?;
     let single = "[dataplane.kernel]\nlayout = \"single-device\"";
     h1.evpnd(&c1().dataplane(single).toml())?;

@@ -317,12 +317,6 @@ impl Links {
         self.get(*index)
     }
 
-    /// The interfaces that are VLANs of that one.
-    pub(super) fn vlans_of(&self, lower: u32) -> impl Iterator<Item = &Link> {
-        let range = (lower, 0, 0)..=(lower, u16::MAX, u32::MAX);
-        self.vlans.range(range).filter_map(|(_, _, index)| self.get(*index))
-    }
-
     pub(super) fn ports(&self, bridge: u32) -> impl Iterator<Item = &Link> {
         self.ports.range((bridge, 0)..=(bridge, u32::MAX)).filter_map(|(_, index)| self.get(*index))
     }

@@ -176,6 +176,7 @@ impl<B: Backend> Reconciler<B> {
             Ok(found) if self.intent.settled() => {
                 let wanted = self.intent.rows();
                 self.dirty_vnis.extend(found.into_iter().filter(|vni| wanted.device(*vni).is_none()));
+                self.clear = true;
             }
             Ok(_) => {}
             Err(error) => self.failed(vec![error], out),

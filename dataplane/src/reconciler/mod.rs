@@ -256,6 +256,8 @@ pub struct Reconciler<B> {
     resync_at: Time,
     /// A full resync goes on since then.
     resyncing: Option<Time>,
+    /// In it, what is left beside all VNIs is to be cleared away.
+    clear: bool,
     more_events: bool,
     retries: BTreeMap<Key, Retry>,
     /// Nothing works (no permission): wait.
@@ -287,6 +289,7 @@ impl<B: Backend> Reconciler<B> {
             found_some: false,
             resync_at: Time::ZERO,
             resyncing: None,
+            clear: false,
             more_events: false,
             retries: BTreeMap::new(),
             hold: None,
@@ -365,6 +368,7 @@ impl<B: Backend> Reconciler<B> {
         self.ask_found(now, out);
         self.look_at_clients(out);
         self.put_devices(now, out);
+        self.clear_away(out);
         self.audit_some(out);
         self.observe_some(now, out);
         self.put_rows(now, out);
@@ -407,6 +411,12 @@ impl<B: Backend> Reconciler<B> {
         }
     }
 
+    /// Is any VNI wanted?
+    fn wants_devices(&self) -> bool {
+        let wanted = self.intent.rows();
+        wanted.vnis().any(|vni| wanted.device(vni).is_some())
+    }
+
     /// Rows wanted that can stand somewhere.
     fn desired(&self) -> usize {
         let wanted = self.intent.rows();
@@ -447,6 +457,7 @@ impl<B: Backend> Reconciler<B> {
             let mut outcomes = Vec::new();
             self.backend.apply(&ops, &mut outcomes);
             errors.extend(outcomes.into_iter().filter_map(Outcome::error));
+            errors.extend(self.backend.clear(false, &mut Vec::new()).err());
         }
         (self.backend, errors)
     }
@@ -483,6 +494,9 @@ impl<B: Backend> Reconciler<B> {
         }
         for op in &ops {
             steps.append(&mut self.backend.describe(op));
+        }
+        if settled {
+            steps.append(&mut self.backend.describe_clear(self.wants_devices()));
         }
         Ok(steps)
     }

@@ -76,6 +76,18 @@ impl<B: Backend> Reconciler<B> {
         self.failed(errors, out);
     }
 
+    /// In a full resync, once all VNIs were put or removed: what else an earlier run has left goes, too.
+    pub(super) fn clear_away(&mut self, out: &mut Vec<Output>) {
+        if !self.clear || !self.dirty_vnis.is_empty() {
+            return;
+        }
+        self.clear = false;
+        let mut notes = Vec::new();
+        let cleared = self.backend.clear(self.wants_devices(), &mut notes);
+        out.extend(notes.into_iter().map(|text| Output::Event(Event::Note(text))));
+        self.failed(cleared.err().into_iter().collect(), out);
+    }
+
     fn forget(&mut self, vni: Vni) {
         self.installed.remove_vni(vni);
         self.seen.remove(&vni);

@@ -95,6 +95,55 @@ fn what_was_made_for_the_other_layout_makes_room() {
 }
 
 #[test]
+fn what_nobody_wants_goes_whatever_it_was_made_for() {
+    in_namespace("per_vni::what_nobody_wants_goes_whatever_it_was_made_for", || {
+        let make = || {
+            veth("veth1");
+            sh("ip link add br-evpn type bridge && ip link set br-evpn up alias 'evpnd overlay'
+                ip link add vxlan1 type vxlan external local 10.9.0.1 dstport 4789
+                ip link set vxlan1 master br-evpn up alias 'evpnd overlay' && ip link set veth1 master br-evpn
+                ip link add theirs type bridge")
+        };
+        make();
+        let links = || lines("ip -br link show | cut -d' ' -f1");
+        let all = links();
+        drop(Host::with(KernelConfig { manage_devices: false, ..config() }, &[Change::Settled]));
+        drop(Host::new(&[]));
+        assert_eq!(links(), all, "not before all neighbours have told everything");
+        let mut r = reconciler(config());
+        r.change(&Change::Settled);
+        let steps = r.dry_run(&mut Vec::new()).unwrap();
+        let whats: Vec<&str> = steps.iter().map(|step| step.what.as_str()).collect();
+        assert_eq!(whats, ["delete vxlan1", "delete br-evpn"]);
+        assert_eq!(links(), all, "a dry run changes nothing");
+        drop(Host::new(&[Change::Settled]));
+        assert_eq!(links(), ["lo", "theirs", "veth1@veth1p", "veth1p@veth1"]);
+        // Before the end, too, if all is to go.
+        sh("ip link del veth1; ip link del theirs");
+        make();
+        let (_, errors) = reconciler(config()).shutdown(true);
+        assert!(errors.is_empty(), "{errors:?}");
+        assert_eq!(links(), ["lo", "theirs", "veth1@veth1p", "veth1p@veth1"]);
+    });
+}
+
+#[test]
+fn other_prefixes_than_before() {
+    in_namespace("per_vni::other_prefixes_than_before", || {
+        veth("veth1");
+        let before = KernelConfig { bridge: "old".into(), vxlan: "vx".into(), ..config() };
+        drop(Host::with(before, &base()));
+        assert!(sh("ip link show veth1").contains("master old-100"));
+        let mut host = Host::new(&base());
+        host.assert_in_sync();
+        assert_eq!(place("veth1"), "vni 100");
+        assert!(!succeeds("ip link show old-100"));
+        host.change(&[Change::DelVni(vni(100))]);
+        assert_eq!(lines("ip -br link show | cut -d' ' -f1"), ["lo", "veth1@veth1p", "veth1p@veth1"]);
+    });
+}
+
+#[test]
 fn what_others_set_up_is_found_and_used_as_it_is() {
     in_namespace("per_vni::what_others_set_up_is_found_and_used_as_it_is", || {
         let make = |n: u32, more: &str| {

@@ -1,5 +1,5 @@
 //! The kernel backend with layout single-device against a real kernel: the same tests as for the other layout, but for
-//! `per_vni`, in whose place stands `vlans`. It needs a kernel that has VLAN filtering, so `.ci/vm test` runs it.
+//! `per_vni`, in whose place stand `vlans` and `earlier_runs`. It needs a kernel that has VLAN filtering, so `.ci/vm test` runs it.
 #![forbid(unsafe_code)]
 
 #[path = "../common/mod.rs"]
@@ -8,6 +8,7 @@ mod harness;
 
 mod clients;
 mod devices;
+mod earlier_runs;
 mod events;
 mod layout;
 mod rows;

@@ -1,7 +1,7 @@
 //! What only the layout single-device has: VLANs, their mappings to VNIs and the VNI filter on devices that all share.
 
 use dataplane::intent::{Change, L2Vni, Local};
-use dataplane::kernel::{KernelConfig, Layout};
+use dataplane::kernel::KernelConfig;
 use dataplane::reconciler::Output;
 
 use crate::devices::{base, veth};
@@ -11,7 +11,7 @@ use crate::layout::*;
 const M: &str = "02:00:00:00:00:01";
 
 /// A VNI with a VLAN of its own choice.
-fn in_vlan(n: u32, vlan: u16, interfaces: &[&str]) -> Change {
+pub(crate) fn in_vlan(n: u32, vlan: u16, interfaces: &[&str]) -> Change {
     Change::PutVni(L2Vni { vlan: Some(vlan), ..l2(n, interfaces) })
 }
 
@@ -371,60 +371,6 @@ fn vnis_that_scripts_set_up_are_found_and_lost() {
         assert!(errors.is_empty(), "{errors:?}");
         assert_eq!(vlan(200), Some(30));
         assert_eq!(sh("bridge fdb show | grep -c extern_learn || true").trim(), "0");
-    });
-}
-
-/// Devices that a run with the other layout left make room: they are ours.
-#[test]
-fn the_layout_changes() {
-    in_namespace("vlans::the_layout_changes", || {
-        veth("veth1");
-        let per_vni = KernelConfig { layout: Layout::DevicePerVni, ..config() };
-        drop(Host::with(per_vni, &base()));
-        assert!(succeeds("ip link show vxlan1-100"));
-        let host = Host::new(&base());
-        host.assert_in_sync();
-        assert!(!succeeds("ip link show vxlan1-100 || ip link show br-evpn-100"));
-        assert_eq!(place("veth1"), "vni 100");
-        // And back.
-        drop(host);
-        let per_vni = KernelConfig { layout: Layout::DevicePerVni, ..config() };
-        let host = Host::with(per_vni, &base());
-        host.assert_in_sync();
-        assert!(!succeeds("ip link show vxlan1") && !succeeds("ip link show br-evpn"));
-        assert_eq!(sh("ip -br link show type vlan | wc -l").trim(), "0");
-        assert!(sh("bridge fdb show dev vxlan1-100").contains(M));
-        assert_eq!(place("veth1"), "vni 100");
-    });
-}
-
-/// Rows stay when mappings go, and a kill -9 leaves both: whoever gets the VLAN or the VNI next must not have them.
-#[test]
-fn what_an_earlier_run_left_is_found_wherever_it_is() {
-    in_namespace("vlans::what_an_earlier_run_left_is_found_wherever_it_is", || {
-        let first = [
-            Change::PutVni(l2(100, &[])),
-            put_flood(100, "10.9.0.2"),
-            put_mac(100, M, "10.9.0.2"),
-            Change::Settled,
-        ];
-        drop(Host::new(&first));
-        sh("bridge vlan del vid 2 dev vxlan1");
-        let host = Host::new(&[Change::PutVni(l2(100, &[])), put_flood(100, "10.9.0.3"), Change::Settled]);
-        host.assert_in_sync();
-        assert_eq!((vlan(100), has_row(100, "00:00:00:00:00:00 dst 10.9.0.3")), (Some(2), true));
-        let left = sh("bridge fdb show dev vxlan1");
-        assert!(!left.contains("10.9.0.2") && !left.contains(M), "{left}");
-        drop(host);
-        // It has another VLAN now, and there is another VNI.
-        drop(Host::new(&first));
-        let mut host = Host::new(&[in_vlan(100, 50, &[]), Change::PutVni(l2(200, &[]))]);
-        host.change(&[put_flood(100, "10.9.0.2"), put_mac(100, M, "10.9.0.2"), Change::Settled]);
-        host.assert_in_sync();
-        assert_eq!([100, 200].map(vlan), [Some(50), Some(3)]);
-        assert!(has_row(100, &format!("{M} dst 10.9.0.2")) && has_row(100, &format!("{M} extern_learn")));
-        assert_eq!(sh("bridge fdb show dev vxlan1 | grep -c 'vlan 2 extern_learn' || true").trim(), "0");
-        assert_eq!(host.r.status().repairs, 0);
     });
 }
 

@@ -268,6 +268,11 @@ pub(super) fn plan(
         }
     }
     plan_ports(l2, links, bridge_index, attached, &mut plan);
+    // By prefixes that were configured before.
+    let used = [&plan.bridge, &plan.vxlan];
+    let left = links.marked(l2.vni).filter(|link| config.manage_devices && !used.contains(&&link.name));
+    let left: Vec<Step> = left.map(|link| Step::Delete { name: link.name.clone() }).collect();
+    plan.steps.extend(left);
     Ok(plan)
 }
 

@@ -267,6 +267,18 @@ impl Backend for Kernel {
         more
     }
 
+    fn clear(&mut self, _wanted: bool, _notes: &mut Vec<String>) -> Result<(), Error> {
+        // With VNIs, it was made for the first of them.
+        self.make_room()
+    }
+
+    fn describe_clear(&mut self, _wanted: bool) -> Vec<plane::Step> {
+        let described = std::mem::replace(&mut self.described, true);
+        let room = devices::make_room(&self.base.config, &self.base.links);
+        let room = room.iter().filter(|_| !described);
+        room.map(|step| plane::Step::new(step.action(), plane::Thing::Device, step.to_string())).collect()
+    }
+
     fn describe(&mut self, op: &Op) -> Vec<plane::Step> {
         let planned = |vni, step: &devices::Step| plane::Step::device(step.action(), vni, step);
         match op {

@@ -124,22 +124,34 @@ fn is_overlay(link: &Link) -> bool {
     link.alias.as_deref() == Some(marks::OVERLAY)
 }
 
-/// Is it of the layout that has devices for each VNI, made here in an earlier run?
-fn is_of_other_layout(link: &Link) -> bool {
-    matches!(link.kind, Kind::Bridge(_) | Kind::Vxlan(_)) && marks::owned(link).is_some()
+/// Was it made here, in an earlier run, and is of no use now: for the layout that has devices for each VNI, or by another name
+/// than is configured?
+fn is_left(link: &Link, config: &KernelConfig) -> bool {
+    let name = match &link.kind {
+        Kind::Bridge(_) => &config.bridge,
+        Kind::Vxlan(_) => &config.vxlan,
+        Kind::Vlan(_) | Kind::Other(_) => return false,
+    };
+    config.manage_devices && (marks::owned(link).is_some() || is_overlay(link) && link.name != *name)
+}
+
+/// What takes these away; VXLAN devices, which have the UDP port, first.
+fn plan_left(config: &KernelConfig, links: &Links) -> Vec<Step> {
+    let mut left: Vec<&Link> = links.iter().filter(|link| is_left(link, config)).collect();
+    left.sort_unstable_by_key(|link| (link.is_bridge(), link.index));
+    left.into_iter().map(|link| Step::Delete { name: link.name.clone() }).collect()
 }
 
 /// What brings the shared devices into their shape. `Err`: something stands in the way that is not ours to change.
 pub(super) fn plan_overlay(want: Overlay<'_>, links: &Links) -> Result<Vec<Step>, Error> {
     let config = want.config;
     let mut steps = Vec::new();
-    if config.manage_devices {
-        let mut left: Vec<&Link> = links.iter().filter(|link| is_of_other_layout(link)).collect();
-        left.sort_unstable_by_key(|link| (link.is_bridge(), link.index));
-        steps.extend(left.into_iter().map(|link| Step::Delete { name: link.name.clone() }));
-    }
     let found = usable_vxlan(want, links)?;
     let bridge = usable_bridge(want, found, links, &mut steps)?;
+    // A kernel that cannot filter VLANs shows with the bridge: nothing goes before that, unless it is in the way.
+    let in_the_way = links.named(&config.bridge).is_some_and(|link| is_left(link, config));
+    let at = if in_the_way { 0 } else { steps.len() };
+    steps.splice(at..at, plan_left(config, links));
     let bridge_name = bridge.map_or(&config.bridge, |link| &link.name);
     let name = &config.vxlan;
 
@@ -185,7 +197,7 @@ pub(super) fn plan_overlay(want: Overlay<'_>, links: &Links) -> Result<Vec<Step>
 fn usable_vxlan<'a>(want: Overlay<'_>, links: &'a Links) -> Result<Option<&'a Link>, Error> {
     let name = &want.config.vxlan;
     let wrong = |reason: String| Err(conflict(format!("use VXLAN device {name}"), reason));
-    let Some(link) = links.named(name) else {
+    let Some(link) = links.named(name).filter(|link| !is_left(link, want.config)) else {
         return if want.config.manage_devices {
             Ok(None)
         } else {
@@ -195,8 +207,8 @@ fn usable_vxlan<'a>(want: Overlay<'_>, links: &'a Links) -> Result<Option<&'a Li
     let Some(device) = link.vxlan() else {
         return wrong(format!("it exists and is {}; remove it, or set another vxlan", link.what()));
     };
-    if is_overlay(link) || is_of_other_layout(link) && want.config.manage_devices {
-        return Ok(is_overlay(link).then_some(link));
+    if is_overlay(link) {
+        return Ok(Some(link));
     }
     if !device.external {
         let reason = format!(
@@ -229,10 +241,11 @@ fn usable_bridge<'a>(
     steps: &mut Vec<Step>,
 ) -> Result<Option<&'a Link>, Error> {
     let config = want.config;
-    let mut bridge = links.named(&config.bridge);
+    let mut bridge = links.named(&config.bridge).filter(|link| !is_left(link, config));
     if let Some(vxlan) = vxlan
         && let Some(master) = vxlan.master
         && !is_overlay(vxlan)
+        && !links.get(master).is_some_and(|master| is_left(master, config))
         && bridge.is_none_or(|bridge| bridge.index != master)
     {
         // A device that was found stays in the bridge it is in.
@@ -437,7 +450,7 @@ pub(super) fn plan_removal(
 
 /// What takes the shared devices away, once no VNI is left: those made here.
 pub(super) fn plan_end(now: &Now<'_>, attached: &dyn Fn(&str) -> bool) -> Vec<Step> {
-    let mut steps = Vec::new();
+    let mut steps = plan_left(now.config, now.links);
     let bridge = now.bridge.and_then(|index| now.links.get(index));
     if let Some(vxlan) = now.vxlan.and_then(|index| now.links.get(index)) {
         if is_overlay(vxlan) {

@@ -2,7 +2,8 @@
 //! VNI.
 //!
 //! See `devices` for what that takes and whose it is, `alloc` for which VLAN a VNI has, `codec` for how VLANs are read and
-//! written, `manage` for how all is brought into shape, `discover` for VNIs that others set up.
+//! written, `manage` for how all is brought into shape, `clear` for what is left of earlier runs, `discover` for VNIs that others
+//! set up.
 //!
 //! The kernel tells of every VLAN of a port whenever one of them changes, and shows them all or none. So what there is
 //! is kept in `vlans`, by what is written and heard; changes of many VNIs go into few messages; and nothing is read
@@ -36,6 +37,7 @@ use devices::{Now, Step};
 use vlans::{Filter, Vlans};
 
 mod alloc;
+mod clear;
 mod codec;
 mod devices;
 mod discover;
@@ -91,6 +93,8 @@ pub struct SingleDevice {
     undone: HashMap<Vni, Vec<Step>, RandomState>,
     /// A dry run has said what the shared devices need.
     described: bool,
+    /// People were told of mappings of others.
+    strangers_told: bool,
     /// The VNIs that others set up, as last looked.
     known: BTreeMap<Vni, Place>,
     /// VNIs that could not be put: they are told of when the shared devices change.
@@ -124,6 +128,7 @@ impl SingleDevice {
             shaken: false,
             undone: HashMap::default(),
             described: false,
+            strangers_told: false,
             known: BTreeMap::new(),
             waiting: BTreeSet::new(),
         };
@@ -227,7 +232,7 @@ impl Backend for SingleDevice {
             self.look_for_vnis();
             return Ok(vnis.into_iter().collect());
         }
-        let (bridge, vxlan) = self.shared_devices();
+        let (_, vxlan) = self.shared_devices();
         if let Some(vxlan) = vxlan
             && self.owns_vxlan()
         {
@@ -239,11 +244,9 @@ impl Backend for SingleDevice {
             vnis.extend(&self.waiting);
         }
         if self.base.config.manage_devices {
-            let tables = bridge.into_iter().flat_map(|bridge| self.base.links.vlans_of(bridge));
-            vnis.extend(tables.filter_map(marks::owned));
-            let others =
-                self.base.links.iter().filter(|link| matches!(link.kind, Kind::Bridge(_) | Kind::Vxlan(_)));
-            vnis.extend(others.filter_map(marks::owned));
+            // Tables of VNIs, on whichever bridge, and devices of the other layout.
+            let kinds = |link: &&Link| !matches!(link.kind, Kind::Other(_));
+            vnis.extend(self.base.links.iter().filter(kinds).filter_map(marks::owned));
         }
         Ok(vnis.into_iter().collect())
     }
@@ -293,6 +296,16 @@ impl Backend for SingleDevice {
 
     fn poll(&mut self, facts: &mut Vec<Fact>) -> bool {
         self.hear(facts)
+    }
+
+    fn clear(&mut self, wanted: bool, notes: &mut Vec<String>) -> Result<(), Error> {
+        let ended = if wanted { Ok(()) } else { self.end() };
+        notes.extend(self.tell_of_strangers());
+        ended
+    }
+
+    fn describe_clear(&mut self, wanted: bool) -> Vec<plane::Step> {
+        if wanted { Vec::new() } else { self.describe_end() }
     }
 
     fn describe(&mut self, op: &Op) -> Vec<plane::Step> {

@@ -11,7 +11,7 @@ use super::super::{BATCH, marks};
 use super::SingleDevice;
 use super::devices::{self, Step};
 use super::edit::Fate;
-use crate::backend::{Error, ErrorKind, Fact, Outcome, Scope};
+use crate::backend::{Error, Fact, Outcome, Scope};
 use crate::rows::Row;
 
 impl SingleDevice {
@@ -77,17 +77,7 @@ impl SingleDevice {
         if !self.base.vnis.is_empty() {
             return if self.suppressing.is_empty() { self.put_overlay() } else { Ok(()) };
         }
-        if mapped || !self.base.config.manage_devices {
-            return Ok(());
-        }
-        let steps = self.now(|now| devices::plan_end(now, &|name| self.base.attached.contains(name)));
-        for step in &steps {
-            match self.execute(step) {
-                Err(error) if error.kind != ErrorKind::NoDevice => return Err(error),
-                _ => {}
-            }
-        }
-        if steps.is_empty() { Ok(()) } else { self.read_vlans() }
+        if mapped { Ok(()) } else { self.end() }
     }
 
     /// Takes everything out of the tables of VNIs: our rows, and what the bridge learned in their VLANs. Flood rows, which

@@ -198,7 +198,39 @@ fn devices_of_the_other_layout_make_room() {
         left(31, "vxlan1-7", Kind::Vxlan(Vxlan { vni: vni(7), external: false, ..vxlan_device() })),
         left(32, "br-evpn.2", Kind::Vlan(Vlan { id: 2, lower: 10 })),
     ];
-    assert_eq!(overlay(&config(), all).unwrap(), ["delete vxlan1-7", "delete br-evpn-7"]);
+    assert_eq!(overlay(&config(), all.clone()).unwrap(), ["delete vxlan1-7", "delete br-evpn-7"]);
+    // A kernel that cannot filter VLANs refuses the bridge: until then, what there is goes on working.
+    let start = |all: &[Link]| overlay(&config(), all.iter().cloned()).unwrap()[..3].to_vec();
+    let first = ["create bridge br-evpn", "delete vxlan1-7", "delete br-evpn-7"];
+    assert_eq!(start(&all[2..]), first);
+    // Unless it has the name that is needed.
+    let named = Link { name: "br-evpn".into(), ..all[2].clone() };
+    assert_eq!(start(&[named]), ["delete br-evpn", "create bridge br-evpn", "create VXLAN device vxlan1"]);
+}
+
+#[test]
+fn shared_devices_by_other_names_make_room() {
+    let renamed = KernelConfig { bridge: "br1".into(), vxlan: "vx1".into(), ..config() };
+    let (bridge, vxlan) = devices(true);
+    let create = |start: &[&str], all: Vec<Link>| {
+        let steps = overlay(&renamed, all).unwrap();
+        assert_eq!(steps[..start.len()], *start);
+    };
+    create(
+        &["create bridge br1", "delete vxlan1", "delete br-evpn", "create VXLAN device vx1"],
+        vec![bridge.clone(), vxlan],
+    );
+    // A device of somebody else's comes out of a bridge of ours that goes; those of others stay.
+    let (theirs, vxlan) = devices(false);
+    let vxlan = Link { name: "vx1".into(), ..vxlan };
+    create(
+        &["create bridge br1", "delete br-evpn", "attach vx1 to br1"],
+        vec![bridge.clone(), vxlan.clone()],
+    );
+    let error = overlay(&renamed, [theirs, vxlan]).unwrap_err();
+    assert_eq!(error, "use VXLAN device vx1: it is a port of br-evpn, not of br1; set bridge = \"br-evpn\"");
+    let unmanaged = KernelConfig { manage_devices: false, ..renamed.clone() };
+    assert!(overlay(&unmanaged, [bridge]).is_err());
 }
 
 /// A host with two ports, and the VNIs 100 (VLAN 2) and 200 (VLAN 3) as they should be.
