@@ -231,7 +231,11 @@ fn body(model: &Model, hosts: &[Host], lanes: &[usize]) -> Scene {
     let sizes = Sizes::new(model, hosts, lanes);
     let mut best: Option<((i32, usize, i32), Bands<'_>)> = None;
     // Hosts in several bands below each other; or, if all fit beside each other, VNIs in several bands beside each other.
-    let below = (1..=hosts.len()).map(|n| (hosts.len().div_ceil(hosts.len().div_ceil(n)), lanes.len()));
+    let mut in_a_band: Vec<usize> =
+        (1..=hosts.len()).map(|n| hosts.len().div_ceil(hosts.len().div_ceil(n))).collect();
+    // Thousands of hosts fall into few shapes.
+    in_a_band.dedup();
+    let below = in_a_band.into_iter().map(|each| (each, lanes.len()));
     let beside = (2..=8).map(|n| (hosts.len(), lanes.len().div_ceil(n)));
     for (hosts_each, lanes_each) in below.chain(beside) {
         let bands = hosts.chunks(hosts_each).map(|hosts| Band::of(hosts, lanes, lanes_each, &sizes));
