@@ -46,10 +46,7 @@ impl Evpn {
         let rd = self.rds.give(Owner::Mac(vni))?;
         let section = self.sections.get(&vni).cloned();
         let config = section.unwrap_or_else(|| self.without_section(vni));
-        let targets = config.import_rt.clone();
-        let slot = self.add_vni(config, rd);
-        self.imports.add(slot, vni, &targets);
-        Ok(slot)
+        Ok(self.add_vni(config, rd))
     }
 
     fn lost(&mut self, vni: Vni, now: Time) {
@@ -62,9 +59,6 @@ impl Evpn {
         let named = |service: &Service| matches!(service, Service::L2 { vni: v, .. } if *v == vni);
         if self.clients.values().any(|entry| named(&entry.config.client.service)) {
             return;
-        }
-        if let Some(vrf) = self.vrfs[slot as usize].as_deref() {
-            self.imports.remove(slot, vni, &vrf.config.import_rt);
         }
         let mut last = Vec::new();
         self.remove_vni(vni, &mut last, now);

@@ -18,7 +18,7 @@ use super::endpoint::Endpoints;
 use super::ipvrf::IpVrf;
 use super::originate;
 use super::rd::{Owner, Rds};
-use super::target::{ImportRt, auto_export};
+use super::target::{ImportRt, Imports, auto_export};
 use super::vrf::MacVrf;
 use super::{Evpn, FIRST_VRF, Map, Sections, with_vrf};
 
@@ -158,13 +158,11 @@ impl Evpn {
         self.rds = rds;
         let mut gone: Vec<_> = self.by_vni.keys().copied().filter(|vni| !macs.contains_key(vni)).collect();
         gone.sort_unstable();
-        let mut retarget = !gone.is_empty();
         for vni in gone {
             self.remove_vni(vni, last, now);
         }
         let mut gone: Vec<_> = self.by_vrf.keys().copied().filter(|vni| !ips.contains_key(vni)).collect();
         gone.sort_unstable();
-        retarget |= !gone.is_empty();
         for vni in gone {
             self.remove_vrf(vni, last);
         }
@@ -199,18 +197,17 @@ impl Evpn {
                 continue;
             };
             if let Some(vrf) = self.ip_vrfs[at as usize].as_deref_mut() {
-                needs_replay |= vrf.import_rt != import_rt;
-                vrf.import_rt = import_rt;
+                if vrf.import_rt != import_rt {
+                    self.imports.remove(vrf.slot, vni, &vrf.import_rt);
+                    self.imports.add(vrf.slot, vni, &import_rt);
+                    vrf.import_rt = import_rt;
+                    needs_replay = true;
+                }
                 if vrf.rd != rd {
                     vrf.rd = rd;
                     vrf.sync_all(&self.node, &mut self.out);
                 }
             }
-        }
-        if retarget || needs_replay {
-            let macs = self.vrfs.iter().flatten().map(|v| (v.slot, v.vni(), &v.config.import_rt[..]));
-            let ips = self.ip_vrfs.iter().flatten().map(|v| (v.slot, v.vni, &v.import_rt[..]));
-            self.imports.rebuild(macs.chain(ips));
         }
         self.rest_if_idle();
         Configured { needs_replay }
@@ -219,6 +216,7 @@ impl Evpn {
     /// With nothing to import into no route is looked at: all come again when there is a VNI or VRF.
     pub(super) fn rest_if_idle(&mut self) {
         if self.is_idle() {
+            self.imports = Imports::default();
             self.dests = Dests::default();
             self.endpoints = Endpoints::default();
             self.segments = Map::default();
@@ -238,6 +236,7 @@ impl Evpn {
     pub(super) fn add_vni(&mut self, config: MacVrfConfig, rd: Rd) -> u32 {
         let slot = free_place(&mut self.vrfs, self.by_vni.len());
         self.by_vni.insert(config.vni, slot as u32);
+        self.imports.add(slot as u32, config.vni, &config.import_rt);
         let export = self.export_of(&config.export_rt, config.vni);
         let communities = originate::communities(&export);
         if let Some(vni) = self.l2vni(&config) {
@@ -291,7 +290,12 @@ impl Evpn {
             if old.flood != vrf.config.flood {
                 vrf.choose_floods(&mut cx);
             }
-            old.import_rt != vrf.config.import_rt
+            let retarget = old.import_rt != vrf.config.import_rt;
+            if retarget {
+                self.imports.remove(slot, vrf.vni(), &old.import_rt);
+                self.imports.add(slot, vrf.vni(), &vrf.config.import_rt);
+            }
+            retarget
         })
         .unwrap_or(false)
     }
@@ -301,6 +305,7 @@ impl Evpn {
         with_vrf!(self, slot, now, |vrf, cx| {
             vrf.withdraw_all(&mut cx);
             vrf.release(cx.endpoints);
+            self.imports.remove(slot, vni, &vrf.config.import_rt);
         });
         self.vrfs[slot as usize] = None;
         self.thaw.retain(|(_, s, _)| *s != slot);
@@ -314,6 +319,7 @@ impl Evpn {
     fn add_vrf(&mut self, vni: Vni, rd: Rd, import_rt: Vec<ImportRt>) {
         let at = free_place(&mut self.ip_vrfs, self.by_vrf.len());
         self.by_vrf.insert(vni, at as u32);
+        self.imports.add(FIRST_VRF + at as u32, vni, &import_rt);
         let vrf = IpVrf::new(FIRST_VRF + at as u32, vni, rd, import_rt);
         if self.node.vtep.is_some() {
             self.out.change(Change::PutVrf(vrf.vrf(&self.node)));
@@ -325,6 +331,7 @@ impl Evpn {
         let Some(at) = self.by_vrf.remove(&vni) else { return };
         if let Some(mut vrf) = self.ip_vrfs[at as usize].take() {
             vrf.withdraw_all(&mut self.out);
+            self.imports.remove(vrf.slot, vni, &vrf.import_rt);
         }
         if self.node.vtep.is_some() {
             last.push(Change::DelVrf(vni));

@@ -151,12 +151,10 @@ pub(super) struct Imports {
 }
 
 impl Imports {
-    /// Starts anew with these VNIs.
-    pub(super) fn rebuild<'a>(&mut self, vnis: impl Iterator<Item = (u32, Vni, &'a [ImportRt])>) {
-        *self = Self::default();
-        for (slot, vni, targets) in vnis {
-            self.add(slot, vni, targets);
-        }
+    /// How often a VNI came or went.
+    #[cfg(test)]
+    pub(super) const fn changes(&self) -> u64 {
+        self.generation
     }
 
     /// One VNI more; its slot has none yet.
@@ -254,7 +252,9 @@ mod tests {
         let mut imports = Imports::default();
         let exact = ["65000:100".parse().unwrap(), "4200000000:100".parse().unwrap()];
         let any = ["*:200".parse().unwrap()];
-        imports.rebuild([(0, vni(1), &exact[..]), (1, vni(2), &any), (2, vni(300), &[])].into_iter());
+        for (slot, number, targets) in [(0, 1, &exact[..]), (1, 2, &any), (2, 300, &[])] {
+            imports.add(slot, vni(number), targets);
+        }
         for (targets, slots) in [
             (&["65000:100"][..], &[0][..]),
             (&["65001:100"], &[]),
@@ -280,7 +280,7 @@ mod tests {
         let two: RouteTarget = "65000:100".parse().unwrap();
         let four = RouteTarget([2, 2, 0, 0, 0xfd, 0xe8, 0, 100]);
         let mut imports = Imports::default();
-        imports.rebuild([(0, vni(1), &[ImportRt::Exact(two)][..])].into_iter());
+        imports.add(0, vni(1), &[ImportRt::Exact(two)]);
         assert_eq!(imports.slots(&[two.community()]), [0]);
         assert_eq!(imports.slots(&[four.community()]), [0; 0]);
     }
@@ -294,7 +294,8 @@ mod tests {
     #[test]
     fn a_reused_attribute_id_is_looked_up_again() {
         let mut imports = Imports::default();
-        imports.rebuild([(0, vni(100), &[][..]), (1, vni(200), &[])].into_iter());
+        imports.add(0, vni(100), &[]);
+        imports.add(1, vni(200), &[]);
         assert_eq!(imports.answer(7, &communities(&["1:100"])).0, [0]);
         assert_eq!(imports.answer(7, &communities(&["1:100"])).0, [0]);
         assert_eq!(imports.answer(7, &communities(&["1:200"])).0, [1]);

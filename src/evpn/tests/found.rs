@@ -211,6 +211,34 @@ fn vlans_are_told_when_nobody_said_them_and_when_they_change() {
     assert_eq!(views, [Some(3), Some(30)]);
 }
 
+#[test]
+fn a_vni_that_comes_or_goes_changes_its_own_imports_and_tells_of_nothing_else() {
+    const VNIS: u32 = 4000;
+    let all: Vec<_> = (1..=VNIS).map(|v| section(v, &format!("7:{v}"))).collect();
+    let (mut plain, mut found) = (Node::new(1, &[]), Node::discovering(1, vec![]));
+    plain.configure(all[1..].to_vec());
+    for v in 2..=VNIS {
+        found.set_up(v, 1);
+    }
+    let changes = |node: &Node| node.evpn.imports.changes();
+    let (plain_before, found_before) = (changes(&plain), changes(&found));
+    plain.configure(all.clone());
+    plain.configure(all[..all.len() - 1].to_vec());
+    assert_eq!((changes(&plain) - plain_before, plain.table.vnis.len()), (2, VNIS as usize - 1));
+    found.set_up(1, 1);
+    found.found(VNIS, false);
+    assert_eq!((changes(&found) - found_before, found.table.vnis.len()), (2, VNIS as usize - 1));
+    // Another target: the old one out, the new one in.
+    plain.configure(
+        all[..all.len() - 1]
+            .iter()
+            .cloned()
+            .map(|c| if c.vni == vni(9) { section(9, "7:1") } else { c })
+            .collect(),
+    );
+    assert_eq!(changes(&plain) - plain_before, 4);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Found(u32, bool),
