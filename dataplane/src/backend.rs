@@ -12,7 +12,7 @@ use types::{MacAddr, Vni};
 
 use crate::plan::Op;
 use crate::plane::Step;
-use crate::rows::{Key, Row};
+use crate::rows::{Key, Row, Rows};
 
 /// Something seen in a dataplane: a piece of an observation, or an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,8 +61,8 @@ pub enum Fact {
     Device(Vni),
     /// Which VLAN of this host stands for a VNI.
     Vlan(Vni, u16),
-    /// Event: the VNIs that others set up are not those of before. Ask again ([`Backend::found`]).
-    Found,
+    /// Event: others set up a VNI that is to be taken up (true), or took it away. [`Backend::found`] tells of all.
+    Found(Vni, bool),
     /// Event: a port that was asked for ([`Backend::port`]) came, went, or was attached elsewhere.
     Port(Arc<str>),
     /// Event: events were lost. Look at everything again.
@@ -200,7 +200,10 @@ pub trait Backend: fmt::Debug {
     fn look(&mut self, keys: &[Key], found: &mut dyn FnMut(Fact)) -> Result<(), Error>;
 
     /// Applies ops in order and appends one outcome for each. All ops are idempotent.
-    fn apply(&mut self, ops: &[Op], outcomes: &mut Vec<Outcome>);
+    ///
+    /// `standing` is what stands of ours, as far as it was put or [observed](Self::observe), so that what is to be taken
+    /// away need not be looked for.
+    fn apply(&mut self, ops: &[Op], standing: &Rows, outcomes: &mut Vec<Outcome>);
 
     /// Appends a bounded number of events; true if there may be more at once.
     fn poll(&mut self, facts: &mut Vec<Fact>) -> bool;
@@ -231,6 +234,12 @@ pub trait Backend: fmt::Debug {
     /// Becomes readable when there are events.
     fn event_fd(&self) -> Option<BorrowedFd<'_>> {
         None
+    }
+
+    /// How many messages the dataplane was sent and answered so far, if that is how one talks to it: what things cost,
+    /// however fast the machine is. Events do not count.
+    fn messages(&self) -> u64 {
+        0
     }
 }
 
@@ -264,8 +273,8 @@ impl<B: Backend + ?Sized> Backend for Box<B> {
         (**self).look(keys, found)
     }
 
-    fn apply(&mut self, ops: &[Op], outcomes: &mut Vec<Outcome>) {
-        (**self).apply(ops, outcomes);
+    fn apply(&mut self, ops: &[Op], standing: &Rows, outcomes: &mut Vec<Outcome>) {
+        (**self).apply(ops, standing, outcomes);
     }
 
     fn poll(&mut self, facts: &mut Vec<Fact>) -> bool {
@@ -294,5 +303,9 @@ impl<B: Backend + ?Sized> Backend for Box<B> {
 
     fn event_fd(&self) -> Option<BorrowedFd<'_>> {
         (**self).event_fd()
+    }
+
+    fn messages(&self) -> u64 {
+        (**self).messages()
     }
 }

@@ -45,6 +45,7 @@ pub struct Memory {
     tableless: BTreeSet<Vni>,
     /// VNIs others set up.
     found: BTreeSet<Vni>,
+    surveys: u64,
     walks: u64,
     largest: usize,
 }
@@ -60,9 +61,15 @@ impl Memory {
         Self { shared: true, ..Self::default() }
     }
 
-    /// Walks of the tables so far: one for each VNI that was observed, or one for all if tables are shared.
+    /// Walks of the tables so far: one for each VNI that was observed, or, if tables are shared, one for each time that all
+    /// there is was asked for.
     pub const fn walks(&self) -> u64 {
         self.walks
+    }
+
+    /// How often it was asked for all VNIs that others set up.
+    pub const fn surveys(&self) -> u64 {
+        self.surveys
     }
 
     /// The most VNIs that were ever put by one call of [`Backend::apply`].
@@ -85,7 +92,7 @@ impl Memory {
     /// Somebody sets a VNI up, to be taken up as it is, or takes it away.
     pub fn set_found(&mut self, vni: Vni, there: bool) {
         if if there { self.found.insert(vni) } else { self.found.remove(&vni) } {
-            self.event(Fact::Found);
+            self.event(Fact::Found(vni, there));
         }
     }
 
@@ -420,7 +427,8 @@ impl Backend for Memory {
         found: &mut dyn FnMut(Fact),
     ) -> Vec<Result<Device, Error>> {
         let stale = vnis.iter().filter(|vni| !self.fresh.remove(vni)).count();
-        self.walks += if self.shared { u64::from(stale > 0) } else { stale as u64 };
+        let whole = stale > 0 && scope == Scope::All;
+        self.walks += if self.shared { u64::from(whole) } else { stale as u64 };
         // Of many in one table, showing all is less work than picking out what was asked for.
         let scope = if self.shared && vnis.len() > 2 { Scope::All } else { scope };
         vnis.iter().map(|vni| Ok(self.show(*vni, scope, found))).collect()
@@ -431,6 +439,7 @@ impl Backend for Memory {
     }
 
     fn found(&mut self) -> Result<Vec<Vni>, Error> {
+        self.surveys += 1;
         Ok(self.found.iter().copied().collect())
     }
 
@@ -452,7 +461,7 @@ impl Backend for Memory {
         Ok(())
     }
 
-    fn apply(&mut self, ops: &[Op], outcomes: &mut Vec<Outcome>) {
+    fn apply(&mut self, ops: &[Op], _standing: &Rows, outcomes: &mut Vec<Outcome>) {
         self.largest = self.largest.max(ops.iter().filter(|op| matches!(op, Op::Put(Row::Vni(_)))).count());
         for op in ops {
             let outcome = self.apply_one(op);

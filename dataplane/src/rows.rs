@@ -313,6 +313,11 @@ impl Rows {
         self.vnis.get(&vni)?.device.as_ref()
     }
 
+    /// How many rows of a VNI.
+    pub fn count(&self, vni: Vni) -> usize {
+        self.vnis.get(&vni).map_or(0, VniRows::len)
+    }
+
     /// How many MACs in a VNI.
     pub fn macs(&self, vni: Vni) -> usize {
         self.vnis.get(&vni).map_or(0, |rows| rows.macs.len())

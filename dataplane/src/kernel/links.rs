@@ -13,7 +13,7 @@ use netlink_packet_route::link::{
 use types::{MacAddr, Vni};
 
 use super::marks;
-use super::wire::{AF_UNSPEC, Batch};
+use super::wire::{AF_BRIDGE, AF_UNSPEC, Batch};
 
 /// What a link is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,6 +119,11 @@ impl Link {
             vlan.lower = lower;
         }
         Some(link)
+    }
+
+    /// Is the message a bridge's news of its port?
+    pub(super) fn is_of_port(body: &[u8]) -> bool {
+        body.first().is_some_and(|family| *family == AF_BRIDGE)
     }
 
     /// The index of the link a message is about, whatever else it says.

@@ -48,6 +48,8 @@ impl From<Errno> for Refusal {
 pub(super) struct Requests {
     socket: Socket,
     number: u32,
+    /// Messages sent and received.
+    count: u64,
     reply: Vec<u8>,
 }
 
@@ -66,7 +68,12 @@ impl Requests {
         socket.set_cap_ack(true)?;
         // Only with strict checking does the kernel filter a dump as asked. Before Linux 4.20: not there.
         let _ = socket.set_netlink_get_strict_chk(true);
-        Ok(Self { socket, number: 0, reply: vec![0; RECEIVE] })
+        Ok(Self { socket, number: 0, count: 0, reply: vec![0; RECEIVE] })
+    }
+
+    /// Messages sent and received so far.
+    pub(super) const fn count(&self) -> u64 {
+        self.count
     }
 
     /// Sends a batch and empties it. `answer` hears, by their place in the batch, what messages came to: an answer,
@@ -85,6 +92,7 @@ impl Requests {
         loop {
             let n = receive(&self.socket, &mut self.reply, RecvFlags::empty())?;
             for message in Messages(&self.reply[..n]) {
+                self.count += 1;
                 let place = message.number.wrapping_sub(first) as usize;
                 if place >= len {
                     continue;
@@ -115,6 +123,7 @@ impl Requests {
         loop {
             let n = receive(&self.socket, &mut self.reply, RecvFlags::empty())?;
             for message in Messages(&self.reply[..n]).filter(|m| m.number == number) {
+                self.count += 1;
                 if message.flags & NLM_F_DUMP_INTR != 0 {
                     complete = Complete::Interrupted;
                 }
@@ -131,6 +140,7 @@ impl Requests {
         let first = self.number.wrapping_add(1);
         let len = batch.len();
         self.number = self.number.wrapping_add(len as u32);
+        self.count += len as u64;
         let bytes = batch.sealed(first);
         debug_assert!(bytes.len() > HEADER);
         loop {

@@ -8,12 +8,12 @@ use foldhash::fast::RandomState;
 use types::{MacAddr, Time, Vni};
 
 use super::{
-    AUDIT_BATCH, Event, LocalMac, LocalNeighbour, OBSERVE_BATCH, Output, RESYNC_SHARE, Reconciler, Retry,
-    Seen,
+    AUDIT_BATCH, Event, FEW_SHARE, LocalMac, LocalNeighbour, OBSERVE_BATCH, Output, RESYNC_SHARE, Reconciler,
+    Retry, Seen,
 };
-use crate::backend::{Backend, Device, Error, Fact, Scope};
+use crate::backend::{Backend, Device, Error, Fact, Outcome, Scope};
 use crate::intent::Local;
-use crate::plan;
+use crate::plan::{self, Op};
 use crate::rows::{Key, Row, Rows};
 
 /// What stands at a key.
@@ -47,7 +47,9 @@ impl<B: Backend> Reconciler<B> {
                     self.dirty_vnis.insert(vni);
                 }
             }
-            Fact::Found => self.ask_found = true,
+            Fact::Found(vni, there) => {
+                self.found_news.insert(vni, there);
+            }
             Fact::Vlan(vni, vlan) => {
                 if let Some(seen) = self.seen.get_mut(&vni)
                     && seen.vlan.replace(vlan) != Some(vlan)
@@ -183,30 +185,38 @@ impl<B: Backend> Reconciler<B> {
         }
     }
 
-    /// Asks which VNIs others have set up, and tells what is new of them.
-    pub(super) fn ask_found(&mut self, now: Time, out: &mut Vec<Output>) {
-        if !std::mem::take(&mut self.ask_found) {
-            return;
-        }
-        match self.backend.found() {
-            Ok(found) => {
-                let found: BTreeSet<Vni> = found.into_iter().collect();
-                let before = std::mem::replace(&mut self.found, found.clone());
-                for vni in before.difference(&found) {
-                    self.taken_away(*vni, now, out);
+    /// Tells which VNIs others have set up or taken away: what was heard of that, or, after asking for all of them, what
+    /// that makes of it.
+    pub(super) fn take_found(&mut self, now: Time, out: &mut Vec<Output>) {
+        let mut news = std::mem::take(&mut self.found_news);
+        if std::mem::take(&mut self.ask_found) {
+            match self.backend.found() {
+                Ok(all) => {
+                    let all: BTreeSet<Vni> = all.into_iter().collect();
+                    let gone = self.found.difference(&all).map(|vni| (*vni, false));
+                    news = gone.chain(all.difference(&self.found).map(|vni| (*vni, true))).collect();
                 }
-                for vni in found.difference(&before) {
-                    out.push(Output::Local(Local::Found(*vni, true)));
-                    if self.retries.remove(&Key::Vni(*vni)).is_some() {
-                        self.dirty_vnis.insert(*vni);
-                    }
-                }
-                if !found.is_empty() && !std::mem::replace(&mut self.found_some, true) {
-                    out.push(Output::Local(Local::FoundAll));
-                }
+                // The next resync asks again.
+                Err(error) => self.failed(vec![error], out),
             }
-            // The next resync asks again.
-            Err(error) => self.failed(vec![error], out),
+        }
+        news.retain(|vni, there| self.found.contains(vni) != *there);
+        let gone: Vec<Vni> = news.iter().filter(|(_, there)| !**there).map(|(vni, _)| *vni).collect();
+        for &vni in &gone {
+            self.found.remove(&vni);
+            self.taken_away(vni, now, out);
+        }
+        // First of all: somebody else may have their place by now.
+        self.leave(&gone, out);
+        for vni in news.into_iter().filter_map(|(vni, there)| there.then_some(vni)) {
+            self.found.insert(vni);
+            out.push(Output::Local(Local::Found(vni, true)));
+            if self.retries.remove(&Key::Vni(vni)).is_some() {
+                self.dirty_vnis.insert(vni);
+            }
+        }
+        if !self.found.is_empty() && !std::mem::replace(&mut self.found_some, true) {
+            out.push(Output::Local(Local::FoundAll));
         }
     }
 
@@ -221,6 +231,26 @@ impl<B: Backend> Reconciler<B> {
         self.set_ready(vni, false, out);
         let at = now + self.config.retry_min;
         self.retries.insert(Key::Vni(vni), Retry { attempts: 0, at });
+    }
+
+    /// What is left of these VNIs goes, whether they are wanted or not.
+    fn leave(&mut self, gone: &[Vni], out: &mut Vec<Output>) {
+        let stood = gone.iter().filter(|vni| self.installed.device(**vni).is_some());
+        let ops: Vec<Op> = stood.map(|vni| Op::Remove(*vni)).collect();
+        let mut outcomes = Vec::with_capacity(ops.len());
+        if !ops.is_empty() {
+            self.backend.apply(&ops, &self.installed, &mut outcomes);
+        }
+        for (op, outcome) in ops.iter().zip(&outcomes) {
+            let vni = op.key().vni();
+            if *outcome == Outcome::Done {
+                let seen = self.seen.remove(&vni).unwrap_or_default();
+                out.extend(Seen::default().changes(&seen, vni).into_iter().map(Output::Local));
+                self.installed.remove_vni(vni);
+                self.nowhere.remove(&vni);
+            }
+        }
+        self.failed(outcomes.into_iter().filter_map(Outcome::error).collect(), out);
     }
 
     pub(super) fn finish_resync(&mut self, now: Time) {
@@ -333,13 +363,11 @@ impl<B: Backend> Reconciler<B> {
         // Those never seen yet are a group of their own, and the first: nothing is written to them before, and if all
         // were just made, there is nothing to look at.
         let (seen, new): (Vec<Vni>, Vec<Vni>) = there.partition(|vni| self.seen.contains_key(vni));
+        self.observe_vnis(&new, Scope::All, now, &mut errors, out);
         if self.backend.shared() {
-            let macs: usize = self.installed.vnis().map(|vni| self.installed.macs(vni)).sum();
-            for vnis in [new, seen] {
-                self.observe_vnis(&vnis, macs, now, &mut errors, out);
-            }
+            let scope = self.scope(&seen);
+            self.observe_vnis(&seen, scope, now, &mut errors, out);
         } else {
-            self.observe_vnis(&new, 0, now, &mut errors, out);
             let (mut seen, mut small, mut rows) = (seen.into_iter(), Vec::new(), 0);
             while rows < OBSERVE_BATCH
                 && let Some(vni) = seen.next()
@@ -347,24 +375,33 @@ impl<B: Backend> Reconciler<B> {
                 let macs = self.installed.macs(vni);
                 rows += macs + 16;
                 if macs > self.config.observe_limit {
-                    rows += self.observe_vnis(&[vni], macs, now, &mut errors, out);
+                    rows += self.observe_vnis(&[vni], Scope::Local, now, &mut errors, out);
                 } else {
                     small.push(vni);
                 }
             }
-            self.observe_vnis(&small, 0, now, &mut errors, out);
+            self.observe_vnis(&small, Scope::All, now, &mut errors, out);
             self.observe.extend(seen);
         }
         self.failed(errors, out);
     }
 
+    /// How much to observe of VNIs that were seen before and are in the same tables as others: all, if these tables are not too
+    /// large, and a good part of what is in them is of these VNIs.
+    fn scope(&self, vnis: &[Vni]) -> Scope {
+        let rows: usize = vnis.iter().map(|vni| self.installed.count(*vni)).sum();
+        let few = rows * FEW_SHARE < self.installed.len();
+        let macs = || self.installed.vnis().map(|vni| self.installed.macs(vni)).sum::<usize>();
+        if few || macs() > self.config.observe_limit { Scope::Local } else { Scope::All }
+    }
+
     /// Compares VNIs with what stands in the dataplane: all of it, or, where that has been done once and there is
-    /// much of it, without the MACs of others; these are then looked at one by one, some at a time. `macs` is how many
-    /// there are in the largest of the tables that would have to be walked. Returns how much was found.
+    /// much of it, without the MACs of others; these are then looked at one by one, some at a time. Returns how much was
+    /// found.
     fn observe_vnis(
         &mut self,
         vnis: &[Vni],
-        macs: usize,
+        scope: Scope,
         now: Time,
         errors: &mut Vec<Error>,
         out: &mut Vec<Output>,
@@ -372,8 +409,6 @@ impl<B: Backend> Reconciler<B> {
         if vnis.is_empty() {
             return 0;
         }
-        let known = vnis.iter().all(|vni| self.seen.contains_key(vni));
-        let scope = if known && macs > self.config.observe_limit { Scope::Local } else { Scope::All };
         let mut found = Rows::default();
         let mut seen: HashMap<Vni, Seen, RandomState> = HashMap::default();
         let (wanted, installed) = (self.intent.rows(), &self.installed);
@@ -428,6 +463,9 @@ impl<B: Backend> Reconciler<B> {
         out: &mut Vec<Output>,
     ) {
         self.nowhere.remove(&vni);
+        // In another VLAN there is nothing of it yet, and that is nobody's doing.
+        let vlan = self.seen.get(&vni).and_then(|before| before.vlan);
+        let moved = vlan.is_some() && seen.vlan.is_some() && vlan != seen.vlan;
         if scope == Scope::Local && device != Device::Missing {
             if let Some(before) = self.seen.get(&vni) {
                 seen.foreign.extend(&before.foreign);
@@ -439,8 +477,8 @@ impl<B: Backend> Reconciler<B> {
                 match key {
                     // A backend may have shown it all the same.
                     _ if found.contains(&key) => continue,
-                    Key::Mac(..) => self.audit.push(key),
-                    Key::Flood(..) => self.rewrite.push(key),
+                    Key::Mac(..) if !moved => self.audit.push(key),
+                    Key::Mac(..) | Key::Flood(..) => self.rewrite.push(key),
                     Key::Vni(_) | Key::Neighbour(..) | Key::Prefix(..) => continue,
                 }
                 if let Some(row) = self.installed.get(&key) {
@@ -477,9 +515,6 @@ impl<B: Backend> Reconciler<B> {
                 example.get_or_insert(key);
             }
         }
-        // In another VLAN there is nothing of it yet; that was not somebody else.
-        let vlan = self.seen.get(&vni).and_then(|before| before.vlan);
-        let moved = vlan.is_some() && seen.vlan.is_some() && vlan != seen.vlan;
         if let Some(example) = example.filter(|_| !moved) {
             self.repaired(vni, lost, example, out);
         }

@@ -37,6 +37,10 @@ const OBSERVE_BATCH: usize = 16 * 1024;
 /// Rows looked at one by one in one [`Reconciler::handle`].
 const AUDIT_BATCH: usize = 1024;
 
+/// Where tables are shared, VNIs with less than this part of all rows are not looked at by walking all: looking a row up
+/// costs as much as to come by some others.
+const FEW_SHARE: usize = 8;
+
 /// A full resync that took long is followed by at least so many times as long without one.
 const RESYNC_SHARE: u32 = 20;
 
@@ -242,14 +246,15 @@ pub struct Reconciler<B> {
     dirty: Vec<Key>,
     /// Rows to look at in the backend; may hold a key twice.
     audit: Vec<Key>,
-    /// Rows that cannot be looked at one by one: to be written again, which does no harm.
+    /// Rows that cannot be looked at one by one, or that are not worth a look: to be written again, which does no harm.
     rewrite: Vec<Key>,
     /// VNIs to observe.
     observe: BTreeSet<Vni>,
     /// VNIs that have no table for neighbours.
     nowhere: BTreeSet<Vni>,
-    /// VNIs others set up, as they were told upwards; whether to ask again.
+    /// VNIs others set up, as they were told upwards; what was heard of them since; whether to ask for all.
     found: BTreeSet<Vni>,
+    found_news: BTreeMap<Vni, bool>,
     ask_found: bool,
     /// Some were.
     found_some: bool,
@@ -285,6 +290,7 @@ impl<B: Backend> Reconciler<B> {
             observe: BTreeSet::new(),
             nowhere: BTreeSet::new(),
             found: BTreeSet::new(),
+            found_news: BTreeMap::new(),
             ask_found: false,
             found_some: false,
             resync_at: Time::ZERO,
@@ -365,7 +371,7 @@ impl<B: Backend> Reconciler<B> {
             self.start_resync(now, out);
         }
         self.retry_due(now);
-        self.ask_found(now, out);
+        self.take_found(now, out);
         self.look_at_clients(out);
         self.put_devices(now, out);
         self.clear_away(out);
@@ -455,7 +461,7 @@ impl<B: Backend> Reconciler<B> {
             }
             let ops: Vec<Op> = vnis.into_iter().map(Op::Remove).collect();
             let mut outcomes = Vec::new();
-            self.backend.apply(&ops, &mut outcomes);
+            self.backend.apply(&ops, &self.installed, &mut outcomes);
             errors.extend(outcomes.into_iter().filter_map(Outcome::error));
             errors.extend(self.backend.clear(false, &mut Vec::new()).err());
         }
@@ -465,7 +471,7 @@ impl<B: Backend> Reconciler<B> {
     /// A dry run: what would be done to the dataplane now, and how clients would be. Changes nothing in it.
     pub fn dry_run(&mut self, out: &mut Vec<Output>) -> Result<Vec<Step>, Error> {
         self.ask_found = true;
-        self.ask_found(Time::ZERO, out);
+        self.take_found(Time::ZERO, out);
         self.look_at_clients_dry(out);
         let mut steps = Vec::new();
         let mut ops = Vec::new();
@@ -509,6 +515,7 @@ impl<B: Backend> Reconciler<B> {
             || !self.audit.is_empty()
             || !self.rewrite.is_empty()
             || self.ask_found
+            || !self.found_news.is_empty()
             || self.clients.busy()
             || self.resync_at == Time::ZERO
     }

@@ -524,12 +524,12 @@ proptest! {
             if wanted.device(vni(v)).is_none() {
                 ops.push(Op::Remove(vni(v)));
             }
-            backend.apply(&ops, &mut Vec::new());
+            backend.apply(&ops, &Rows::default(), &mut Vec::new());
             let (mut keys, mut ops) = (Vec::new(), Vec::new());
             plan::differences(&wanted, backend.rows(), vni(v), true, &mut keys);
             plan::plan(&wanted, backend.rows(), &keys, &mut ops);
             prop_assert!(ops.len() <= 2 * keys.len());
-            backend.apply(&ops, &mut Vec::new());
+            backend.apply(&ops, &Rows::default(), &mut Vec::new());
             keys.clear();
             ops.clear();
             plan::differences(&standing(&wanted), backend.rows(), vni(v), true, &mut keys);

@@ -31,7 +31,7 @@ impl<B: Backend> Reconciler<B> {
             return;
         }
         let mut outcomes = Vec::with_capacity(ops.len());
-        self.backend.apply(&ops, &mut outcomes);
+        self.backend.apply(&ops, &self.installed, &mut outcomes);
         let mut errors = Vec::new();
         let mut gone = BTreeSet::new();
         for (op, outcome) in ops.into_iter().zip(outcomes) {
@@ -125,13 +125,13 @@ impl<B: Backend> Reconciler<B> {
         let start = self.rewrite.len().saturating_sub(BATCH);
         for key in self.rewrite.split_off(start) {
             let row = self.installed.get(&key);
-            if row == self.intent.rows().get(&key) {
+            if row == self.intent.rows().get(&key) && self.allowed(&key, now, &mut errors) {
                 ops.extend(row.map(Op::Put));
             }
         }
         let mut outcomes = Vec::with_capacity(ops.len());
         if !ops.is_empty() {
-            self.backend.apply(&ops, &mut outcomes);
+            self.backend.apply(&ops, &self.installed, &mut outcomes);
         }
         for (op, outcome) in ops.into_iter().zip(outcomes) {
             let key = op.key();

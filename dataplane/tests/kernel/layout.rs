@@ -151,3 +151,48 @@ pub(crate) fn stands(n: u32) -> bool {
         [bridge(n), vxlan(n)].iter().any(|device| !told(&format!("ip link show {device}")).is_empty())
     }
 }
+
+/// Somebody else sets the devices up that all VNIs share, if any are.
+pub(crate) fn others_begin() {
+    if SHARED {
+        sh("ip link add br0 type bridge vlan_filtering 1 vlan_default_pvid 0; ip link set br0 up
+            ip link add vxlan1 type vxlan dev lo dstport 4789 external nolearning; ip link set vxlan1 master br0
+            ip link set vxlan1 type bridge_slave vlan_tunnel on learning off; ip link set vxlan1 up");
+    }
+}
+
+/// Somebody else sets VNIs up.
+pub(crate) fn others_set_up(vnis: impl Iterator<Item = u32>) {
+    let lines = vnis.map(|n| {
+        if SHARED {
+            let vlan = n + 1;
+            format!("vlan add dev vxlan1 vid {vlan}\nvlan add dev vxlan1 vid {vlan} tunnel_info id {n}\n")
+        } else {
+            format!(
+                "link add br{n} type bridge\nlink set br{n} up\n\
+                 link add vx{n} type vxlan id {n} dstport 4789 local 10.9.0.1 nolearning\n\
+                 link set vx{n} master br{n}\nlink set vx{n} up\n"
+            )
+        }
+    });
+    let (program, lines) = (if SHARED { "bridge" } else { "ip" }, lines.collect::<String>());
+    sh(&format!("{program} -batch - <<END\n{lines}END"));
+}
+
+/// All of that goes.
+pub(crate) fn others_end() {
+    sh("for link in $(ip -o link show | grep -oE ' (br|vx|vxlan)[0-9]+:' | tr -d ' :'); do ip link set $link group 77; done
+        ip link del group 77");
+}
+
+/// Somebody takes what makes a VNI, ours or not, away.
+pub(crate) fn break_vni(n: u32) {
+    if SHARED {
+        sh(&format!("bridge vlan del dev vxlan1 vid {}", own_vlan(n)));
+    } else {
+        let device = [vxlan(n), format!("vx{n}")]
+            .into_iter()
+            .find(|name| !told(&format!("ip link show {name}")).is_empty());
+        sh(&format!("ip link del {}", device.expect("a VXLAN device")));
+    }
+}

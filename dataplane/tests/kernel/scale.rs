@@ -3,7 +3,9 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
+use dataplane::backend::Backend;
 use dataplane::intent::{Change, Local, RemoteMac};
+use dataplane::kernel::KernelConfig;
 use dataplane::reconciler::Output;
 use dataplane::thread::{self, Update};
 use types::{MacAddr, Time};
@@ -98,6 +100,88 @@ fn many_vnis_come_and_go() {
         assert!(errors.is_empty(), "{errors:?}");
         sh("ip link del h1");
         assert_eq!(lines("ip -br link show | cut -d' ' -f1"), ["lo"]);
+    });
+}
+
+/// A VNI with a row of each kind.
+fn whole(n: u32) -> [Change; 4] {
+    let mac = "02:00:00:00:00:01";
+    [
+        Change::PutVni(l2(n, &[])),
+        put_mac(n, mac, "10.9.0.2"),
+        put_neighbour(n, "10.0.0.1", mac),
+        put_flood(n, "10.9.0.2"),
+    ]
+}
+
+/// A host with few VNIs, and one with many, that others set up or not.
+fn few_and_many(discover: bool, costs: impl Fn(&mut Host, u32) -> Vec<u64>) {
+    let [few, many] = [8, 64].map(|vnis| {
+        let config = KernelConfig { discover, manage_devices: !discover, ..config() };
+        if discover {
+            others_begin();
+            others_set_up(1..=vnis);
+        }
+        let mut host = Host::with(config, &[Change::Settled]);
+        host.change(&(1..=vnis).flat_map(whole).collect::<Vec<_>>());
+        host.until("all in sync", |host| host.r.status().in_sync);
+        let costs = costs(&mut host, vnis);
+        host.until("all in sync", |host| host.r.status().in_sync);
+        let (_, errors) = host.r.shutdown(true);
+        assert!(errors.is_empty(), "{errors:?}");
+        if discover {
+            others_end();
+        }
+        costs
+    });
+    // Not to the last message, since the kernel tells of some things twice or once; but 56 VNIs would be more.
+    let same = few.iter().zip(&many).all(|(few, many)| *many <= few * 3 / 2 + 8);
+    assert!(same, "messages with few VNIs: {few:?}, with many: {many:?}");
+}
+
+/// Messages to the kernel and back for what this does and what follows from it.
+fn cost(host: &mut Host, act: impl FnOnce(&mut Host)) -> u64 {
+    let before = host.r.backend().messages();
+    act(host);
+    host.until("all in sync", |host| host.r.status().in_sync);
+    // The echo of it.
+    host.work();
+    host.r.backend().messages() - before
+}
+
+#[test]
+fn one_vni_costs_what_it_costs_among_many() {
+    in_namespace("scale::one_vni_costs_what_it_costs_among_many", || {
+        few_and_many(false, |host, vnis| {
+            let more = cost(host, |host| host.change(&whole(vnis + 1)));
+            let gone = cost(host, |host| host.change(&[Change::DelVni(vni(3))]));
+            let repaired = cost(host, |host| {
+                break_vni(5);
+                host.until("repaired", |_| {
+                    stands(5) && fdb(5).iter().filter(|row| row.contains("self extern_learn")).count() == 2
+                });
+            });
+            vec![more, gone, repaired]
+        });
+    });
+}
+
+#[test]
+fn one_vni_of_others_costs_what_it_costs_among_many() {
+    in_namespace("scale::one_vni_of_others_costs_what_it_costs_among_many", || {
+        few_and_many(true, |host, vnis| {
+            let more = cost(host, |host| {
+                others_set_up(std::iter::once(vnis + 1));
+                host.hears(&Local::Found(vni(vnis + 1), true));
+                host.change(&whole(vnis + 1));
+            });
+            let gone = cost(host, |host| {
+                break_vni(3);
+                host.hears(&Local::Found(vni(3), false));
+                host.change(&[Change::DelVni(vni(3))]);
+            });
+            vec![more, gone]
+        });
     });
 }
 

@@ -162,13 +162,26 @@ fn find_vxlan<'a>(
 
 /// The VNIs that others set up: VXLAN devices for our VTEP and port, in a bridge.
 pub(super) fn found(config: &KernelConfig, links: &Links) -> BTreeSet<Vni> {
-    let in_bridge = |link: &Link| link.master.and_then(|index| links.get(index)).is_some_and(Link::is_bridge);
-    let carried = |link: &Link| {
-        let vxlan = link.vxlan().filter(|_| in_bridge(link))?;
-        let ours = vxlan.port == config.port && vxlan.local.is_none_or(|local| local == config.vtep);
-        (ours && !vxlan.external).then_some(vxlan.vni)
-    };
-    links.iter().filter_map(carried).collect()
+    links.iter().filter_map(|link| carried(link, config, links)).collect()
+}
+
+/// Did others set up this one?
+pub(super) fn is_found(vni: Vni, config: &KernelConfig, links: &Links) -> bool {
+    links.carrying(vni).any(|link| carried(link, config, links) == Some(vni))
+}
+
+/// The VNIs for which it may matter how a link is: that of a VXLAN device, those of the VXLAN devices in a bridge.
+pub(super) fn concerned(index: u32, links: &Links) -> impl Iterator<Item = Vni> {
+    let devices = links.get(index).into_iter().chain(links.ports(index));
+    devices.filter_map(|link| Some(link.vxlan()?.vni))
+}
+
+/// The VNI that a link carries, if it can be taken up as it is.
+fn carried(link: &Link, config: &KernelConfig, links: &Links) -> Option<Vni> {
+    let bridge = links.get(link.master?).filter(|master| master.is_bridge());
+    let vxlan = link.vxlan().filter(|_| bridge.is_some())?;
+    let ours = vxlan.port == config.port && vxlan.local.is_none_or(|local| local == config.vtep);
+    (ours && !vxlan.external).then_some(vxlan.vni)
 }
 
 /// What takes away what evpnd made, in an earlier run, for the layout that has one device for all VNIs. The VXLAN device

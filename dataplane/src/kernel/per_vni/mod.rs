@@ -21,7 +21,7 @@ use super::write::{Work, runs};
 use crate::backend::{Backend, Device, Error, Fact, Outcome, PortPlace, Scope};
 use crate::plan::Op;
 use crate::plane;
-use crate::rows::{Key, Row};
+use crate::rows::{Key, Row, Rows};
 
 mod devices;
 mod manage;
@@ -40,7 +40,7 @@ pub struct Kernel {
     fresh: BTreeSet<Vni>,
     /// So many rows the last walk through everything came by; it fades, so that another is tried in time.
     walked: usize,
-    /// VNIs others set up, as they were last told.
+    /// VNIs others set up, as was last read or told.
     found: BTreeSet<Vni>,
     /// A dry run has said what goes of the other layout.
     described: bool,
@@ -150,6 +150,15 @@ impl Kernel {
         }
     }
 
+    /// Tells which of these VNIs others have set up or taken away.
+    fn tell_found(&mut self, concerned: BTreeSet<Vni>, facts: &mut Vec<Fact>) {
+        for vni in concerned {
+            let there = devices::is_found(vni, &self.base.config, &self.base.links);
+            let news = if there { self.found.insert(vni) } else { self.found.remove(&vni) };
+            facts.extend(news.then_some(Fact::Found(vni, there)));
+        }
+    }
+
     /// Tells of the VNIs whose devices no longer are as they were put. An event may be older than what was done
     /// since, so the links are read anew.
     fn tell_affected(&mut self, facts: &mut Vec<Fact>) {
@@ -224,7 +233,7 @@ impl Backend for Kernel {
         self.base.look_up(keys, found)
     }
 
-    fn apply(&mut self, ops: &[Op], outcomes: &mut Vec<Outcome>) {
+    fn apply(&mut self, ops: &[Op], _standing: &Rows, outcomes: &mut Vec<Outcome>) {
         for (work, run) in runs(ops) {
             match work {
                 Work::Put => {
@@ -251,18 +260,17 @@ impl Backend for Kernel {
     fn poll(&mut self, facts: &mut Vec<Fact>) -> bool {
         // What has come into them since is told now.
         self.fresh.clear();
-        let mut links = false;
+        let discover = self.base.config.discover;
+        let mut concerned = BTreeSet::new();
         let more = self.base.hear(facts, &mut |base, message, facts| {
-            links |= matches!(message.kind, RTM_NEWLINK | RTM_DELLINK);
+            let link = matches!(message.kind, RTM_NEWLINK | RTM_DELLINK) && discover;
+            let link = Link::index_of(message.body).filter(|_| link);
+            // As it was, and as it is.
+            concerned.extend(link.into_iter().flat_map(|index| devices::concerned(index, &base.links)));
             base.event(message, &Self::whose, facts);
+            concerned.extend(link.into_iter().flat_map(|index| devices::concerned(index, &base.links)));
         });
-        if links && self.base.config.discover {
-            let now = devices::found(&self.base.config, &self.base.links);
-            if now != self.found {
-                self.found = now;
-                facts.push(Fact::Found);
-            }
-        }
+        self.tell_found(concerned, facts);
         self.tell_affected(facts);
         more
     }
@@ -316,5 +324,9 @@ impl Backend for Kernel {
 
     fn event_fd(&self) -> Option<BorrowedFd<'_>> {
         Some(self.base.monitor.fd())
+    }
+
+    fn messages(&self) -> u64 {
+        self.base.requests.count()
     }
 }

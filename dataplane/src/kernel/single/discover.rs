@@ -17,7 +17,36 @@ impl SingleDevice {
         self.known = if self.base.config.discover { self.mapped_by_others() } else { BTreeMap::new() };
     }
 
-    fn mapped_by_others(&self) -> BTreeMap<Vni, Place> {
+    /// Looks for one of them.
+    pub(super) fn look_for(&mut self, vni: Vni, devices: &[(u32, u32)]) -> Option<Place> {
+        let found = devices.iter().rev().find_map(|&(vxlan, bridge)| {
+            let vlan = self.vlans.mapped(vxlan, vni)?;
+            Some(self.place_at(vxlan, bridge, vlan))
+        });
+        match found {
+            Some(at) => self.known.insert(vni, at),
+            None => self.known.remove(&vni),
+        };
+        found
+    }
+
+    pub(super) fn mapped_by_others(&self) -> BTreeMap<Vni, Place> {
+        let mut known = BTreeMap::new();
+        for (vxlan, bridge) in self.devices_of_others() {
+            let mappings = self.vlans.mappings(vxlan);
+            known.extend(mappings.map(|(vlan, vni)| (vni, self.place_at(vxlan, bridge, vlan))));
+        }
+        known
+    }
+
+    fn place_at(&self, vxlan: u32, bridge: u32, vlan: u16) -> Place {
+        let table = self.base.links.vlan(bridge, vlan).map(|link| link.index);
+        Place { bridge, vxlan, table, vlan: Some(vlan) }
+    }
+
+    /// The VXLAN devices that can be used, each with its bridge. Of a VNI that is on two, the one that comes later counts,
+    /// which is the older.
+    pub(super) fn devices_of_others(&self) -> Vec<(u32, u32)> {
         let (links, config) = (&self.base.links, &self.base.config);
         let external = |link: &&Link| link.vxlan().is_some_and(|vxlan| vxlan.external);
         let fits = |link: &&Link| {
@@ -26,23 +55,16 @@ impl SingleDevice {
                 vxlan.port == config.port && local
             })
         };
-        let mut devices: Vec<&Link> = match links.named(&config.vxlan).filter(external) {
+        let devices: Vec<&Link> = match links.named(&config.vxlan).filter(external) {
             Some(link) => vec![link],
             None => links.iter().filter(external).filter(fits).collect(),
         };
-        // Of a VNI that is on two, the older device counts.
-        devices.sort_unstable_by_key(|link| std::cmp::Reverse(link.index));
-        let mut known = BTreeMap::new();
-        for vxlan in devices {
-            let bridge = vxlan.master.and_then(|index| links.get(index));
-            let filtering = |link: &&Link| link.bridge().is_some_and(|b| b.vlan_filtering == Some(true));
-            let Some(bridge) = bridge.filter(filtering) else { continue };
-            known.extend(self.vlans.mappings(vxlan.index).map(|(vlan, vni)| {
-                let table = links.vlan(bridge.index, vlan).map(|link| link.index);
-                (vni, Place { bridge: bridge.index, vxlan: vxlan.index, table, vlan: Some(vlan) })
-            }));
-        }
-        known
+        let filtering = |link: &&Link| link.bridge().is_some_and(|b| b.vlan_filtering == Some(true));
+        let bridge = |vxlan: &Link| Some(links.get(vxlan.master?).filter(filtering)?.index);
+        let mut devices: Vec<_> =
+            devices.into_iter().filter_map(|vxlan| Some((vxlan.index, bridge(vxlan)?))).collect();
+        devices.sort_unstable_by_key(|(vxlan, _)| std::cmp::Reverse(*vxlan));
+        devices
     }
 
     /// Where a VNI is that others set up.
@@ -51,16 +73,17 @@ impl SingleDevice {
     }
 
     /// Uses a VNI as it is.
-    pub(super) fn take_up(&mut self, l2: &L2Vni) -> Outcome {
-        if self.discovered(l2.vni).is_none() {
-            self.look_for_vnis();
-        }
-        let Some(at) = self.discovered(l2.vni) else {
+    pub(super) fn take_up(&mut self, l2: &L2Vni, devices: &[(u32, u32)]) -> Outcome {
+        let Some(at) = self.look_for(l2.vni, devices) else {
             self.waiting.insert(l2.vni);
             return Outcome::Failed(self.not_found(l2.vni));
         };
         if let Err(error) = self.stop_learning(at) {
             return Outcome::Failed(error);
+        }
+        let new = !self.base.vnis.contains_key(&l2.vni);
+        if new && at.vlan.is_some_and(|vlan| !self.is_left(l2.vni, at.vxlan, vlan)) {
+            self.clean.insert(l2.vni);
         }
         self.stands(l2, at);
         self.waiting.remove(&l2.vni);

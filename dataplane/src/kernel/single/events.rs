@@ -1,27 +1,47 @@
 //! What the kernel tells by itself: of VLANs and VNI filters beside links and rows.
 //!
 //! Nearly all of it is the echo of our own writes, and some is older than what was written since. So it does not change
-//! what is believed: once everything has been heard, only the last word on each VLAN counts, and where that is another
-//! than expected, the VLANs of that one link are read anew.
+//! what is believed before everything has been heard: then the last word on each VLAN counts. Where that is another than
+//! expected, it is believed if it says all; if not, the VLANs of that one link are read anew.
 
 use std::collections::BTreeSet;
 
 use types::Vni;
 
-use super::super::base::{Base, Placed};
-use super::super::links::Link;
+use super::super::base::Base;
+use super::super::links::{Kind, Link};
 use super::super::rows::Place;
-use super::super::wire::{RTM_DELLINK, RTM_NEWLINK};
+use super::super::wire::{RTM_DELLINK, RTM_NEWLINK, RTM_NEWNEIGH};
 use super::SingleDevice;
 use super::codec::{
-    Entry, RTM_DELTUNNEL, RTM_DELVLAN, RTM_NEWTUNNEL, RTM_NEWVLAN, read_filter, read_vlans,
+    Entry, RTM_DELTUNNEL, RTM_DELVLAN, RTM_NEWTUNNEL, RTM_NEWVLAN, Run, read_filter, read_vlans,
     tells_of_no_tunnels,
 };
 use crate::backend::{Device, Fact};
 
+/// The last that was heard of a VLAN of a link.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Word {
+    /// How it is; `None`: the link is not in it.
+    entry: Option<Entry>,
+    /// That is all there is to say. Of a range, the kernel tells how its first VLAN is set; and of a new PVID, not
+    /// which VLAN was that before.
+    whole: bool,
+}
+
+impl Word {
+    /// What news of a run of VLANs say of each.
+    fn each(run: Run, stands: bool) -> impl Iterator<Item = ((u32, u16), Self)> {
+        let whole = !stands || (run.first == run.last && !run.entry.pvid);
+        run.each()
+            .map(move |(vlan, entry)| ((run.link, vlan), Self { entry: stands.then_some(entry), whole }))
+    }
+}
+
 impl SingleDevice {
     pub(super) fn hear(&mut self, facts: &mut Vec<Fact>) -> bool {
         self.fresh.clear();
+        self.clean.clear();
         facts.append(&mut self.pending);
         let more = self.listen(facts);
         if !more {
@@ -44,14 +64,12 @@ impl SingleDevice {
         let shared = |base: &Base| names.each_ref().map(|name| base.links.named(name).map(|link| link.index));
         let before = shared(&self.base);
         let discover = self.base.config.discover;
-        let Self { base, holders, heard, heard_filters, shaken, vlans, torn, .. } = self;
+        let Self { base, holders, heard, heard_filters, shaken, vlans, torn, ports, leftovers, .. } = self;
         let whose = |base: &_, n: &_| Self::whose(base, holders, n);
         let more = base.hear(facts, &mut |base, message, facts| match message.kind {
             RTM_NEWVLAN | RTM_DELVLAN => {
                 let stands = message.kind == RTM_NEWVLAN;
-                for run in read_vlans(message.body) {
-                    heard.extend(run.each().map(|(vlan, entry)| ((run.link, vlan), stands.then_some(entry))));
-                }
+                heard.extend(read_vlans(message.body).flat_map(|run| Word::each(run, stands)));
             }
             RTM_NEWTUNNEL | RTM_DELTUNNEL => {
                 let Some((link, ranges)) = read_filter(message.body) else { return };
@@ -64,20 +82,36 @@ impl SingleDevice {
                 }
             }
             RTM_NEWLINK | RTM_DELLINK => {
-                // Who takes things as they are has to look at every change of them.
-                *shaken |= discover || before.contains(&Link::index_of(message.body));
+                let index = Link::index_of(message.body);
+                let known = index.filter(|_| discover).and_then(|index| base.links.get(index)).cloned();
                 base.event(message, &whose, facts);
                 let mapped = |index: &u32| vlans.mappings(*index).next().is_some();
-                let port = Link::index_of(message.body).filter(mapped);
-                torn.extend(port.filter(|_| tells_of_no_tunnels(message.body)));
+                torn.extend(index.filter(|_| tells_of_no_tunnels(message.body)).filter(mapped));
+                if !discover {
+                    *shaken |= before.contains(&index);
+                } else if Link::is_of_port(message.body) {
+                    ports.extend(index);
+                } else {
+                    // Who takes devices as they are has to look at every change of them.
+                    let now = index.and_then(|index| base.links.get(index));
+                    *shaken |= now != known.as_ref() && now.into_iter().chain(&known).any(may_carry);
+                }
                 // A VLAN device of somebody else's is a table, too.
-                let link = Link::index_of(message.body).and_then(|index| base.links.get(index));
+                let link = index.and_then(|index| base.links.get(index));
                 if let Some((index, vlan)) = link.and_then(|link| Some((link.index, link.vlan()?)))
                     && let Some(vni) = holders.get(&(vlan.lower, vlan.id))
                     && base.vnis.get(vni).is_some_and(|placed| placed.at.table != Some(index))
                 {
                     base.affected.insert(*vni);
                 }
+            }
+            RTM_NEWNEIGH => {
+                // (An interface has its index in the same place in all of these.)
+                let index = Link::index_of(message.body).unwrap_or_default();
+                if leftovers.get_mut(&index).is_some_and(|left| !left.note(message.body)) {
+                    leftovers.remove(&index);
+                }
+                base.event(message, &whose, facts);
             }
             _ => base.event(message, &whose, facts),
         });
@@ -107,17 +141,23 @@ impl SingleDevice {
         }
     }
 
-    /// Whom it concerns, what was heard of the VLANs of a link, or of all, and is not believed. The links where that is so:
-    /// they are to be read anew.
+    /// Whom it concerns, what was heard of the VLANs of a link, or of all, and was not believed. The links of which not all
+    /// was said: they are to be read anew.
     pub(super) fn heed_vlans(&mut self, of: Option<u32>) -> BTreeSet<u32> {
         let mut links = BTreeSet::new();
         let meant = |(link, _): &(u32, u16)| of.is_none_or(|of| *link == of);
-        for ((link, vlan), heard) in self.heard.extract_if(|key, _| meant(key)) {
-            let believed = self.vlans.get(link, vlan);
+        for ((link, vlan), word) in self.heard.extract_if(|key, _| meant(key)) {
+            let (believed, heard) = (self.vlans.get(link, vlan), word.entry);
             if believed == heard {
                 continue;
             }
-            links.insert(link);
+            match heard {
+                _ if !word.whole => {
+                    links.insert(link);
+                }
+                Some(entry) => self.vlans.set(link, vlan, entry),
+                None => self.vlans.unset(link, vlan),
+            }
             let found = self.base.links.get(link);
             let bridge = found.and_then(|link| link.master).unwrap_or(link);
             self.base.affected.extend(self.holders.get(&(bridge, vlan)));
@@ -162,6 +202,7 @@ impl SingleDevice {
 
     /// Tells of the VNIs that no longer are as they were put.
     fn tell_affected(&mut self, facts: &mut Vec<Fact>) {
+        self.look_at_ports();
         let shaken = std::mem::take(&mut self.shaken);
         let affected = std::mem::take(&mut self.base.affected);
         facts.extend(std::mem::take(&mut self.moved).into_iter().map(Fact::Device));
@@ -169,7 +210,7 @@ impl SingleDevice {
             return;
         }
         if self.base.config.discover {
-            return self.tell_found(facts);
+            return self.tell_found(shaken, affected, facts);
         }
         let overlay = self.refresh_overlay().unwrap_or(false);
         if shaken {
@@ -195,35 +236,41 @@ impl SingleDevice {
         }
     }
 
-    /// Tells of VNIs that others set up, changed or took away.
-    fn tell_found(&mut self, facts: &mut Vec<Fact>) {
-        // How a port is set, the kernel tells in words that are not read.
-        let used: BTreeSet<u32> = self.base.vnis.values().map(|placed| placed.at.vxlan).collect();
-        for index in used {
-            if let Some(name) = self.base.links.get(index).map(|link| link.name.clone())
-                && let Err(error) = self.base.read_link(&name)
+    /// How a port is set, the kernel tells in words that are not read: so the VXLAN device is.
+    fn look_at_ports(&mut self) {
+        for index in std::mem::take(&mut self.ports) {
+            let vxlan = self.base.links.get(index).filter(|link| link.vxlan().is_some());
+            if let Some(name) = vxlan.map(|link| link.name.clone())
+                && let Err(error) = self.read_device(&name)
             {
                 tracing::debug!(%error, "a VXLAN device that changed");
             }
         }
-        let known = std::mem::take(&mut self.known);
-        self.look_for_vnis();
-        if !self.known.keys().eq(known.keys()) {
-            facts.push(Fact::Found);
+    }
+
+    /// Tells of VNIs that others set up, changed or took away: of those that are affected, or, if devices changed, of all.
+    fn tell_found(&mut self, all: bool, affected: BTreeSet<Vni>, facts: &mut Vec<Fact>) {
+        let mut looked_at = affected;
+        if all {
+            looked_at.extend(self.known.keys().chain(self.base.vnis.keys()));
+            looked_at.extend(self.mapped_by_others().keys());
         }
-        let elsewhere = |(vni, placed): (&Vni, &Placed)| {
-            let right = self.known.get(vni) == Some(&placed.at) && self.learns(placed.at).is_empty();
-            (!right).then_some(Fact::Device(*vni))
-        };
-        facts.extend(self.base.vnis.iter().filter_map(elsewhere));
-        // Of those that are gone, the VXLAN device has our rows still.
-        let gone: Vec<Vni> =
-            self.base.vnis.keys().filter(|vni| !self.known.contains_key(vni)).copied().collect();
-        if let Err(error) = self.vacate(&gone, true) {
-            tracing::debug!(%error, "rows of VNIs that are gone");
-        }
-        for vni in gone {
-            self.forget(vni);
+        let devices = self.devices_of_others();
+        for vni in looked_at {
+            let before = self.known.contains_key(&vni);
+            let now = self.look_for(vni, &devices);
+            if before != now.is_some() {
+                facts.push(Fact::Found(vni, now.is_some()));
+            }
+            if let Some(placed) = self.base.vnis.get(&vni) {
+                let right = now == Some(placed.at) && self.learns(placed.at).is_empty();
+                facts.extend((!right).then_some(Fact::Device(vni)));
+            }
         }
     }
+}
+
+/// Can it be, or be what makes, a device that carries VNIs?
+const fn may_carry(link: &Link) -> bool {
+    matches!(link.kind, Kind::Bridge(_) | Kind::Vxlan(_))
 }

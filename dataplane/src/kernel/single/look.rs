@@ -8,7 +8,8 @@ use types::Vni;
 
 use super::super::rows::Place;
 use super::super::wire::{
-    AF_BRIDGE, NDA_IFINDEX, NDA_MASTER, NLM_F_DUMP, NTF_EXT_LEARNED, NTF_SELF, Neigh, RTM_GETNEIGH,
+    AF_BRIDGE, NDA_IFINDEX, NDA_MASTER, NLM_F_DUMP, NTF_EXT_LEARNED, NTF_SELF, NUD_PERMANENT, Neigh,
+    RTM_GETNEIGH,
 };
 use super::super::{ROUNDS, refused};
 use super::codec::{self, RTM_NEWTUNNEL, RTM_NEWVLAN};
@@ -16,16 +17,37 @@ use super::devices;
 use super::vlans::{Filter, Vlans};
 use super::{Complete, SingleDevice};
 use crate::backend::{Device, Error, Fact, Scope};
-use crate::intent::L2Vni;
 
 /// Up to so many VNIs, the neighbours of each are asked for by themselves.
 const FEW: usize = 16;
 
-/// What stood on the VXLAN device when the first VNI was put on it: VLANs and VNIs with rows.
+/// VNIs with rows on a VXLAN device that are kept in mind: there are no more VLANs than a sixteenth of this.
+const MOST_LEFT: usize = 65_536;
+
+/// VLANs and VNIs that have rows on a VXLAN device, or had some when that was looked at, and those that others have
+/// written to since.
 #[derive(Debug, Default)]
 pub(super) struct Leftovers {
     vlans: HashSet<u16, RandomState>,
     vnis: HashSet<Vni, RandomState>,
+}
+
+impl Leftovers {
+    /// Takes note of a row on the device. (Its own address is in every VLAN that it is in.)
+    fn take(&mut self, n: &Neigh) {
+        if n.has(NTF_EXT_LEARNED) || n.has(NTF_SELF) || !n.is(NUD_PERMANENT) {
+            self.vnis.extend(n.src_vni);
+            self.vlans.extend(n.vlan);
+        }
+    }
+
+    /// The same, of news of it. False if that is too much to keep: then all is to be looked at again.
+    pub(super) fn note(&mut self, message: &[u8]) -> bool {
+        if let Some(n) = Neigh::parse(message).filter(|n| n.family == AF_BRIDGE) {
+            self.take(&n);
+        }
+        self.vnis.len() <= MOST_LEFT
+    }
 }
 
 impl SingleDevice {
@@ -39,6 +61,7 @@ impl SingleDevice {
         let filtering = self.base.links.iter().filter(|link| link.vxlan().is_some_and(|v| v.vnifilter));
         let filtering: Vec<u32> = filtering.map(|link| link.index).collect();
         self.filters.clear();
+        self.leftovers.retain(|index, _| self.base.links.get(*index).is_some());
         filtering.into_iter().try_for_each(|index| self.read_filter(index))
     }
 
@@ -123,7 +146,7 @@ impl SingleDevice {
         // What is true of all of them.
         let overlay = self.refresh_overlay();
         let mut states = Vec::with_capacity(vnis.len());
-        let mut look_at = Vec::new();
+        let (mut look_at, mut clean) = (Vec::new(), Vec::new());
         for &vni in vnis {
             let state = match &overlay {
                 Ok(right) => Ok(self.state(vni, *right)),
@@ -131,46 +154,51 @@ impl SingleDevice {
             };
             if let (Ok(Device::Right | Device::Wrong), Some(at)) = (&state, self.place_of(vni)) {
                 found(Fact::Vlan(vni, at.vlan.unwrap_or_default()));
-                if !self.fresh.remove(&vni) {
+                if self.fresh.remove(&vni) {
+                    self.shown.insert(vni);
+                } else if self.clean.remove(&vni) {
+                    clean.push((vni, at));
+                } else {
                     look_at.push((vni, at));
                 }
             }
             states.push(state);
         }
-        if let Err(error) = self.observe_rows(&look_at, scope, found) {
-            for (vni, state) in vnis.iter().zip(&mut states) {
-                if look_at.iter().any(|(looked, _)| looked == vni) {
-                    *state = Err(error.clone());
+        for (group, scope, whole) in [(look_at, scope, scope == Scope::All), (clean, Scope::Local, true)] {
+            let looked = self.observe_rows(&group, scope, found);
+            let group: HashSet<Vni, RandomState> = group.into_iter().map(|(vni, _)| vni).collect();
+            match looked {
+                Ok(()) if whole => self.shown.extend(group),
+                Ok(()) => {}
+                Err(error) => {
+                    let failed = vnis.iter().zip(&mut states).filter(|(vni, _)| group.contains(vni));
+                    failed.for_each(|(_, state)| *state = Err(error.clone()));
                 }
             }
         }
         states
     }
 
-    /// Of VNIs that were just mapped, leaves those in whose tables an earlier run has left nothing: a mapping that goes takes
-    /// no rows with it.
-    pub(super) fn without_leftovers(&mut self, fresh: &mut Vec<usize>, group: &[L2Vni], vlans: &[u16]) {
-        if fresh.is_empty() {
-            return;
-        }
-        if self.leftovers.is_none()
-            && let Some(vxlan) = self.shared_devices().1
-        {
+    /// May there be something in the tables of a VNI that was not put or taken up in this run?
+    pub(super) fn is_left(&mut self, vni: Vni, vxlan: u32, vlan: u16) -> bool {
+        if !self.leftovers.contains_key(&vxlan) {
             let mut left = Leftovers::default();
             self.base.batch.clear();
             self.base.batch.begin(RTM_GETNEIGH, NLM_F_DUMP);
             self.base.batch.neigh(AF_BRIDGE, 0, 0, 0);
             self.base.batch.attr(NDA_IFINDEX, &vxlan.to_ne_bytes());
             let asked = self.base.dump("list the FDB", &mut |n| {
-                if n.index == vxlan && (n.has(NTF_EXT_LEARNED) || n.has(NTF_SELF)) {
-                    left.vnis.extend(n.src_vni);
-                    left.vlans.extend(n.vlan);
+                if n.index == vxlan {
+                    left.take(n);
                 }
             });
-            self.leftovers = asked.is_ok().then_some(left);
+            if asked.is_err() {
+                return true;
+            }
+            self.leftovers.insert(vxlan, left);
         }
-        let Some(left) = &self.leftovers else { return fresh.clear() };
-        fresh.retain(|at| !left.vnis.contains(&group[*at].vni) && !left.vlans.contains(&vlans[*at]));
+        let left = self.leftovers.get(&vxlan);
+        left.is_none_or(|left| left.vnis.contains(&vni) || left.vlans.contains(&vlan))
     }
 
     /// How a VNI stands, given whether the shared devices do.
@@ -205,6 +233,22 @@ impl SingleDevice {
         scope: Scope,
         found: &mut dyn FnMut(Fact),
     ) -> Result<(), Error> {
+        self.observe_fdb(at, scope, found)?;
+        if at.len() <= FEW {
+            return at.iter().try_for_each(|(vni, at)| self.base.observe_neighbours(*vni, *at, found));
+        }
+        let tables: HashMap<u32, Vni, RandomState> =
+            at.iter().filter_map(|(vni, at)| Some((at.table?, *vni))).collect();
+        self.base.dump_neighbours(None, &|index| tables.get(&index).copied(), found)
+    }
+
+    /// Of that, what is in the FDB.
+    pub(super) fn observe_fdb(
+        &mut self,
+        at: &[(Vni, Place)],
+        scope: Scope,
+        found: &mut dyn FnMut(Fact),
+    ) -> Result<(), Error> {
         let places: HashMap<Vni, Place, RandomState> = at.iter().copied().collect();
         let holders: HashMap<(u32, u16), Vni, RandomState> =
             at.iter().filter_map(|(vni, at)| Some(((at.bridge, at.vlan?), *vni))).collect();
@@ -229,12 +273,7 @@ impl SingleDevice {
                 None => self.base.dump_fdb((NDA_MASTER, bridge), &whose, found)?,
             }
         }
-        if at.len() <= FEW {
-            return at.iter().try_for_each(|(vni, at)| self.base.observe_neighbours(*vni, *at, found));
-        }
-        let tables: HashMap<u32, Vni, RandomState> =
-            at.iter().filter_map(|(vni, at)| Some((at.table?, *vni))).collect();
-        self.base.dump_neighbours(None, &|index| tables.get(&index).copied(), found)
+        Ok(())
     }
 
     /// The local ports of these VNIs, if it is cheaper to walk the bridge's table for each than to have all of it shown.

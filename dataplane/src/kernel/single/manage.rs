@@ -18,6 +18,7 @@ use super::edit::Fate;
 use crate::backend::{Error, ErrorKind, Outcome};
 use crate::intent::L2Vni;
 use crate::plane;
+use crate::rows::Rows;
 
 /// The kernel has done as it was told, and it is not so.
 fn undone(step: &Step) -> Error {
@@ -37,9 +38,17 @@ impl SingleDevice {
     /// Reads the shared devices anew. Are they as they should be?
     pub(super) fn refresh_overlay(&mut self) -> Result<bool, Error> {
         for name in [self.base.config.bridge.clone(), self.base.config.vxlan.clone()] {
-            self.base.read_link(&name)?;
+            self.read_device(&name)?;
         }
         Ok(self.base.config.discover || self.plan_overlay().is_ok_and(|steps| steps.is_empty()))
+    }
+
+    /// Reads one of them anew. Who takes devices as they are has to know of every change of them.
+    pub(super) fn read_device(&mut self, name: &str) -> Result<(), Error> {
+        let known = self.base.links.named(name).cloned();
+        self.base.read_link(name)?;
+        self.shaken |= self.base.config.discover && self.base.links.named(name) != known.as_ref();
+        Ok(())
     }
 
     /// Reads the links of a VNI anew.
@@ -280,7 +289,7 @@ impl SingleDevice {
     }
 
     /// Brings VNIs into their shape. The outcomes are those of the VNIs given, in order.
-    pub(super) fn put_vnis(&mut self, mut group: Vec<L2Vni>) -> Vec<Outcome> {
+    pub(super) fn put_vnis(&mut self, mut group: Vec<L2Vni>, standing: &Rows) -> Vec<Outcome> {
         let Some(last) = group.last() else { return Vec::new() };
         if self.base.config.discover {
             let moved = |l2: &&L2Vni| {
@@ -289,8 +298,9 @@ impl SingleDevice {
                 at.is_some_and(|at| self.discovered(l2.vni).is_some_and(|now| place(at) != place(now)))
             };
             let leaving: Vec<Vni> = group.iter().filter(moved).map(|l2| l2.vni).collect();
-            self.empty(&leaving);
-            return group.iter().map(|l2| self.take_up(l2)).collect();
+            self.empty(&leaving, standing);
+            let devices = self.devices_of_others();
+            return group.iter().map(|l2| self.take_up(l2, &devices)).collect();
         }
         self.underlay = (last.vtep, last.port);
         for l2 in &group {
@@ -309,11 +319,12 @@ impl SingleDevice {
         let vlans = self.assign(&mut group);
         self.moved.extend(group[put..].iter().map(|l2| l2.vni));
         let mut fates: Vec<Fate> = vlans.iter().map(|vlan| Fate::of(vlan.as_ref().err())).collect();
-        self.leave_vlans(&group, &vlans);
+        self.leave_vlans(&group, &vlans, standing);
         let vlans: Vec<u16> = vlans.into_iter().map(Result::unwrap_or_default).collect();
 
         let mut steps = Vec::new();
         let mut fresh = Vec::new();
+        let shared = self.shared_devices();
         for (at, (l2, vlan)) in group.iter().zip(&vlans).enumerate() {
             if fates[at].failed.is_some() {
                 continue;
@@ -321,15 +332,19 @@ impl SingleDevice {
             let Plan { steps: needed, problems } = self.now(|now| devices::plan_vni(l2, *vlan, now));
             fates[at].problem = problems.into_iter().next();
             let new = needed.iter().any(|step| matches!(step, Step::Map { .. }));
-            if new && !self.base.vnis.contains_key(&l2.vni) && self.vlans.members(*vlan).next().is_none() {
-                fresh.push(at);
+            // A mapping that goes takes no rows with it.
+            if new
+                && !self.base.vnis.contains_key(&l2.vni)
+                && self.vlans.members(*vlan).next().is_none()
+                && shared.1.is_some_and(|vxlan| !self.is_left(l2.vni, vxlan, *vlan))
+            {
+                fresh.push(l2.vni);
             }
             steps.extend(needed.into_iter().map(|step| (at, step)));
             steps.extend(self.releases(l2).into_iter().map(|step| (at, step)));
         }
-        self.without_leftovers(&mut fresh, &group, &vlans);
         self.edit(steps, &mut fates);
-        self.fresh.extend(fresh.into_iter().map(|at| group[at].vni));
+        self.fresh.extend(fresh);
 
         let mut outcomes = Vec::with_capacity(put);
         for ((l2, vlan), fate) in group.iter().zip(vlans).zip(fates) {
@@ -394,18 +409,18 @@ impl SingleDevice {
     }
 
     /// VNIs that get other VLANs than they had, in this run or an earlier one: what is in the old ones goes.
-    fn leave_vlans(&mut self, group: &[L2Vni], vlans: &[Result<u16, Error>]) {
+    fn leave_vlans(&mut self, group: &[L2Vni], vlans: &[Result<u16, Error>], standing: &Rows) {
         let leaves = |(l2, vlan): &(&L2Vni, &Result<u16, Error>)| {
             let before = self.place_of(l2.vni).and_then(|at| at.vlan);
             vlan.as_ref().is_ok_and(|vlan| before.is_some_and(|before| before != *vlan))
         };
         let leaving: Vec<Vni> = group.iter().zip(vlans).filter(leaves).map(|(l2, _)| l2.vni).collect();
-        self.empty(&leaving);
+        self.empty(&leaving, standing);
     }
 
     /// Empties the VLANs of VNIs that leave them.
-    fn empty(&mut self, leaving: &[Vni]) {
-        if let Err(error) = self.vacate(leaving, false) {
+    fn empty(&mut self, leaving: &[Vni], standing: &Rows) {
+        if let Err(error) = self.vacate(leaving, false, standing) {
             tracing::warn!(%error, "rows in VLANs that were given up");
         }
     }

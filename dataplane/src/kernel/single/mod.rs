@@ -30,9 +30,9 @@ use crate::backend::{Backend, Device, Error, Fact, Outcome, PortPlace, Scope};
 use crate::intent::L2Vni;
 use crate::plan::Op;
 use crate::plane;
-use crate::rows::{Key, Row};
+use crate::rows::{Key, Row, Rows};
 use alloc::Alloc;
-use codec::{Entry, RTNLGRP_BRVLAN, RTNLGRP_TUNNEL};
+use codec::{RTNLGRP_BRVLAN, RTNLGRP_TUNNEL};
 use devices::{Now, Step};
 use vlans::{Filter, Vlans};
 
@@ -71,16 +71,20 @@ pub struct SingleDevice {
     made: HashSet<Vni, RandomState>,
     /// Made since the last poll, so that there can be nothing in them.
     fresh: HashSet<Vni, RandomState>,
+    /// Taken up since the last poll, with nothing on the VXLAN device: only local ports have to be looked at.
+    clean: HashSet<Vni, RandomState>,
+    /// All that is in them was shown, so that whoever keeps that knows their rows.
+    shown: HashSet<Vni, RandomState>,
     /// Moved to other VLANs, for the sake of VNIs these are configured for: to be told of.
     moved: BTreeSet<Vni>,
     /// Source address and UDP port of VXLAN, as the last VNI was put.
     underlay: (IpAddr, u16),
     /// The name of the VXLAN device, which is in many steps.
     vxlan_name: Arc<str>,
-    /// What earlier runs have left on the VXLAN device, once that was looked at.
-    leftovers: Option<look::Leftovers>,
+    /// What others and earlier runs have left on VXLAN devices, once that was looked at.
+    leftovers: HashMap<u32, look::Leftovers, RandomState>,
     /// What was last heard of VLANs since the last look at it.
-    heard: HashMap<(u32, u16), Option<Entry>, RandomState>,
+    heard: HashMap<(u32, u16), events::Word, RandomState>,
     /// The same of VNI filters: what was added last, and what was removed.
     heard_filters: HashMap<u32, (Filter, Filter), RandomState>,
     /// VXLAN ports that were heard to have no mappings, at least for a moment.
@@ -89,6 +93,8 @@ pub struct SingleDevice {
     pending: Vec<Fact>,
     /// The bridge or the VXLAN device may have changed.
     shaken: bool,
+    /// With discovery: links that a bridge has told of as its ports since they were last read.
+    ports: BTreeSet<u32>,
     /// Steps of VNIs that failed when they were put: to be tried again when the VNI is put again.
     undone: HashMap<Vni, Vec<Step>, RandomState>,
     /// A dry run has said what the shared devices need.
@@ -117,15 +123,18 @@ impl SingleDevice {
             tabled: HashSet::default(),
             made: HashSet::default(),
             fresh: HashSet::default(),
+            clean: HashSet::default(),
+            shown: HashSet::default(),
             moved: BTreeSet::new(),
             underlay,
             vxlan_name,
-            leftovers: None,
+            leftovers: HashMap::default(),
             heard: HashMap::default(),
             heard_filters: HashMap::default(),
             torn: BTreeSet::new(),
             pending: Vec::new(),
             shaken: false,
+            ports: BTreeSet::new(),
             undone: HashMap::default(),
             described: false,
             strangers_told: false,
@@ -180,6 +189,9 @@ impl SingleDevice {
 
     /// A VNI stands there.
     fn stands(&mut self, l2: &L2Vni, at: Place) {
+        if self.base.vnis.get(&l2.vni).is_none_or(|placed| placed.at != at) {
+            self.shown.remove(&l2.vni);
+        }
         self.forget(l2.vni);
         if let Some(vlan) = at.vlan {
             self.holders.insert((at.bridge, vlan), l2.vni);
@@ -273,7 +285,7 @@ impl Backend for SingleDevice {
         self.base.look_up(keys, found)
     }
 
-    fn apply(&mut self, ops: &[Op], outcomes: &mut Vec<Outcome>) {
+    fn apply(&mut self, ops: &[Op], standing: &Rows, outcomes: &mut Vec<Outcome>) {
         let mut runs = runs(ops).peekable();
         while let Some((work, run)) = runs.next() {
             match work {
@@ -282,14 +294,14 @@ impl Backend for SingleDevice {
                         Op::Put(Row::Vni(l2)) => Some(l2.clone()),
                         _ => None,
                     });
-                    outcomes.extend(self.put_vnis(vnis.collect()));
+                    outcomes.extend(self.put_vnis(vnis.collect(), standing));
                 }
                 Work::Remove => {
                     let vnis: Vec<Vni> = run.iter().map(|op| op.key().vni()).collect();
                     let last = runs.peek().is_none_or(|(work, _)| *work != Work::Put);
-                    outcomes.extend(self.remove_vnis(&vnis, last));
+                    outcomes.extend(self.remove_vnis(&vnis, last, standing));
                 }
-                Work::Rows => self.put_rows(run, outcomes),
+                Work::Rows => self.put_rows(run, standing, outcomes),
             }
         }
     }
@@ -353,5 +365,9 @@ impl Backend for SingleDevice {
 
     fn event_fd(&self) -> Option<BorrowedFd<'_>> {
         Some(self.base.monitor.fd())
+    }
+
+    fn messages(&self) -> u64 {
+        self.base.requests.count()
     }
 }

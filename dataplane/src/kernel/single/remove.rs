@@ -5,14 +5,13 @@ use std::collections::HashSet;
 use foldhash::fast::RandomState;
 use types::{MacAddr, Vni};
 
-use super::super::rows::Place;
 use super::super::wire::{AF_BRIDGE, NDA_LLADDR, NDA_VLAN, NTF_MASTER, RTM_DELNEIGH};
 use super::super::{BATCH, marks};
 use super::SingleDevice;
 use super::devices::{self, Step};
 use super::edit::Fate;
 use crate::backend::{Error, Fact, Outcome, Scope};
-use crate::rows::Row;
+use crate::rows::{Row, Rows};
 
 impl SingleDevice {
     /// What takes a VNI away.
@@ -25,12 +24,12 @@ impl SingleDevice {
     }
 
     /// Takes VNIs away; the shared devices too, if it was the `last` that is to be done and no VNI is left.
-    pub(super) fn remove_vnis(&mut self, vnis: &[Vni], last: bool) -> Vec<Outcome> {
+    pub(super) fn remove_vnis(&mut self, vnis: &[Vni], last: bool, standing: &Rows) -> Vec<Outcome> {
         let gone: HashSet<Vni, RandomState> = vnis.iter().copied().collect();
         let all = self.base.vnis.keys().all(|vni| gone.contains(vni));
         let ends = last && all && self.owns_vxlan() && self.owns_bridge();
         // With the devices everything goes that is in them.
-        let vacated = if ends { Ok(()) } else { self.vacate(vnis, true) };
+        let vacated = if ends { Ok(()) } else { self.vacate(vnis, true, standing) };
         let mut fates: Vec<Fate> = vnis.iter().map(|_| Fate::of(vacated.as_ref().err())).collect();
         let steps = vnis.iter().enumerate().filter(|(at, _)| fates[*at].failed.is_none());
         let steps = steps.flat_map(|(at, vni)| self.removal(*vni).into_iter().map(move |step| (at, step)));
@@ -60,6 +59,7 @@ impl SingleDevice {
         self.tabled.remove(&vni);
         self.made.remove(&vni);
         self.fresh.remove(&vni);
+        self.shown.remove(&vni);
         self.undone.remove(&vni);
         self.waiting.remove(&vni);
     }
@@ -82,7 +82,9 @@ impl SingleDevice {
 
     /// Takes everything out of the tables of VNIs: our rows, and what the bridge learned in their VLANs. Flood rows, which
     /// are of no VLAN, only if they go for good.
-    pub(super) fn vacate(&mut self, vnis: &[Vni], for_good: bool) -> Result<(), Error> {
+    ///
+    /// Of VNIs of which all was shown, `standing` says what that is; only what was learned is looked for.
+    pub(super) fn vacate(&mut self, vnis: &[Vni], for_good: bool, standing: &Rows) -> Result<(), Error> {
         // What an earlier run left: known from here on, so that its rows can be addressed.
         for &vni in vnis {
             if !self.base.vnis.contains_key(&vni)
@@ -91,22 +93,27 @@ impl SingleDevice {
                 self.stands(&marks::unknown(vni), at);
             }
         }
-        let places: Vec<(Vni, Place)> =
-            vnis.iter().filter_map(|vni| Some((*vni, self.base.vnis.get(vni)?.at))).collect();
-        if places.is_empty() {
-            return Ok(());
+        let places = vnis.iter().filter_map(|vni| Some((*vni, self.base.vnis.get(vni)?.at)));
+        let (known, unknown): (Vec<_>, Vec<_>) = places.partition(|(vni, _)| self.shown.contains(vni));
+        let mut keys = Vec::new();
+        for (vni, _) in &known {
+            standing.keys(*vni, &mut keys);
         }
+        let mut rows: Vec<Row> = keys.iter().filter_map(|key| standing.get(key)).collect();
         let all_ours = self.owns_vxlan();
-        let mut rows = Vec::new();
         let mut learned: Vec<(Vni, MacAddr, String)> = Vec::new();
-        self.observe_rows(&places, Scope::All, &mut |fact| match fact {
-            Fact::Row { row: Row::Flood(..), .. } if !for_good => {}
+        let mut look = |fact| match fact {
             Fact::Row { row, own } if own || all_ours => rows.push(row),
             Fact::Local { vni, mac, interface, sticky: false } => {
                 learned.push((vni, mac, interface.to_string()));
             }
             _ => {}
-        })?;
+        };
+        self.observe_rows(&unknown, Scope::All, &mut look)?;
+        if !self.base.config.discover {
+            self.observe_fdb(&known, Scope::Local, &mut look)?;
+        }
+        rows.retain(|row| for_good || !matches!(row, Row::Flood(..)));
         self.base.take_away(rows)?;
         if !self.base.config.discover {
             self.unlearn(&learned);

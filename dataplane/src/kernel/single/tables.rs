@@ -16,7 +16,7 @@ use super::devices::Step;
 use super::edit::{Fate, Item};
 use crate::backend::{Error, ErrorKind, Outcome};
 use crate::plan::Op;
-use crate::rows::Row;
+use crate::rows::{Row, Rows};
 
 /// Messages to make a table: made, marked, without a link-local address, shown.
 const TABLE: usize = 4;
@@ -25,8 +25,8 @@ const LISTEN: usize = 256;
 
 impl SingleDevice {
     /// Applies ops on rows, after making the tables they need.
-    pub(super) fn put_rows(&mut self, ops: &[Op], outcomes: &mut Vec<Outcome>) {
-        let errors = self.make_tables(ops);
+    pub(super) fn put_rows(&mut self, ops: &[Op], standing: &Rows, outcomes: &mut Vec<Outcome>) {
+        let errors = self.make_tables(ops, standing);
         let start = outcomes.len();
         self.base.apply_rows(ops, outcomes);
         for (op, outcome) in ops.iter().zip(&mut outcomes[start..]) {
@@ -35,11 +35,15 @@ impl SingleDevice {
             {
                 *outcome = Outcome::Failed(error.clone());
             }
+            if matches!(outcome, Outcome::Failed(_)) {
+                // Half of it may be there.
+                self.shown.remove(&op.key().vni());
+            }
         }
     }
 
     /// Makes the tables of VNIs that get an address and have none; why not, for those where that failed.
-    fn make_tables(&mut self, ops: &[Op]) -> BTreeMap<Vni, Error> {
+    fn make_tables(&mut self, ops: &[Op], standing: &Rows) -> BTreeMap<Vni, Error> {
         if self.base.config.discover || !self.base.config.manage_devices {
             return BTreeMap::new();
         }
@@ -54,7 +58,7 @@ impl SingleDevice {
             .collect();
         self.tabled.extend(&without);
         let group = without.iter().filter_map(|vni| Some(self.base.vnis.get(vni)?.l2.clone())).collect();
-        let outcomes = self.put_vnis(group);
+        let outcomes = self.put_vnis(group, standing);
         without.into_iter().zip(outcomes).filter_map(|(vni, outcome)| Some((vni, outcome.error()?))).collect()
     }
 

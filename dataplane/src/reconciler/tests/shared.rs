@@ -182,6 +182,68 @@ fn thousands_of_vnis_cost_no_more_looks_than_one() {
 }
 
 #[test]
+fn one_vni_of_thousands_costs_no_look_at_the_others() {
+    const VNIS: u32 = 1000;
+    let mut node = shared(&[Change::Settled]);
+    node.change(&(1..=VNIS).flat_map(whole).collect::<Vec<_>>());
+    node.quiet();
+    let cost = |node: &mut Node| {
+        let before = (node.r.backend().walks(), node.r.backend().ops());
+        node.quiet();
+        assert_eq!(node.r.backend().rows(), node.r.intent().rows());
+        (node.r.backend().walks() - before.0, node.r.backend().ops() - before.1)
+    };
+    node.change(&[Change::DelVni(vni(7))]);
+    assert_eq!(cost(&mut node), (0, 1));
+    node.change(&whole(7));
+    assert_eq!(cost(&mut node), (0, 4));
+    // Somebody takes a row away and changes the devices.
+    node.r.backend_mut().lose_events(true);
+    node.r.backend_mut().drop_row(&Key::Mac(vni(8), mac(1)));
+    node.r.backend_mut().lose_events(false);
+    node.r.event(Fact::Device(vni(8)), &mut Vec::new());
+    assert_eq!(cost(&mut node), (0, 2), "the MAC, and the flood row that cannot be looked up");
+    assert_eq!(node.r.status().repairs, 1);
+    // In another VLAN all is written again, without a look.
+    node.r.backend_mut().lose_events(true);
+    node.r.backend_mut().drop_row(&Key::Mac(vni(9), mac(1)));
+    node.r.backend_mut().lose_events(false);
+    node.r.backend_mut().set_vlan(vni(9), 4000);
+    assert_eq!(cost(&mut node), (0, 2));
+    assert_eq!(node.r.status().repairs, 1, "nobody took it away");
+}
+
+#[test]
+fn vnis_of_others_are_told_one_by_one() {
+    for backend in [Memory::new(), Memory::shared()] {
+        let mut node = Node::new(backend);
+        node.change(&[Change::Settled]);
+        for n in 1..=1000 {
+            node.r.backend_mut().set_found(vni(n), true);
+        }
+        node.quiet();
+        node.change(&(1..=1000).flat_map(whole).collect::<Vec<_>>());
+        node.quiet();
+        let surveys = node.r.backend().surveys();
+        for n in 1001..=1100 {
+            node.r.backend_mut().set_found(vni(n), true);
+            node.r.backend_mut().set_found(vni(n - 1000), false);
+            let told = locals(node.quiet());
+            let gone = vni(n - 1000);
+            let expected =
+                [Local::Found(gone, false), Local::VniReady(gone, false), Local::Found(vni(n), true)];
+            assert_eq!(told, expected);
+            assert_eq!(node.r.installed().count(gone), 0, "wanted or not");
+            node.change(&[Change::DelVni(gone)]);
+            node.change(&whole(n));
+            node.quiet();
+        }
+        assert_eq!(node.r.backend().surveys(), surveys, "nobody asks for all of them");
+        assert_eq!(node.r.backend().rows(), node.r.intent().rows());
+    }
+}
+
+#[test]
 fn a_device_for_each_vni_leaves_other_work_its_turn() {
     let mut node = Node::new(Memory::new());
     node.change(&(1..=1000).map(|n| Change::PutVni(l2(n))).collect::<Vec<_>>());
