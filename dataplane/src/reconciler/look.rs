@@ -247,7 +247,7 @@ impl<B: Backend> Reconciler<B> {
                 let seen = self.seen.remove(&vni).unwrap_or_default();
                 out.extend(Seen::default().changes(&seen, vni).into_iter().map(Output::Local));
                 self.installed.remove_vni(vni);
-                self.nowhere.remove(&vni);
+                self.nowhere.remove(vni);
             }
         }
         self.failed(outcomes.into_iter().filter_map(Outcome::error).collect(), out);
@@ -462,7 +462,7 @@ impl<B: Backend> Reconciler<B> {
         mut seen: Seen,
         out: &mut Vec<Output>,
     ) {
-        self.nowhere.remove(&vni);
+        self.nowhere.remove(vni);
         // In another VLAN there is nothing of it yet, and that is nobody's doing.
         let vlan = self.seen.get(&vni).and_then(|before| before.vlan);
         let moved = vlan.is_some() && seen.vlan.is_some() && vlan != seen.vlan;

@@ -26,6 +26,7 @@ use crate::plan::{self, Op};
 use crate::plane::Step;
 use crate::rows::{Key, Row, Rows};
 use clients::Clients;
+use nowhere::Nowhere;
 
 /// Row keys planned in one [`Reconciler::handle`]: some milliseconds of work, so that nothing new waits long.
 const BATCH: usize = 2048;
@@ -251,7 +252,7 @@ pub struct Reconciler<B> {
     /// VNIs to observe.
     observe: BTreeSet<Vni>,
     /// VNIs that have no table for neighbours.
-    nowhere: BTreeSet<Vni>,
+    nowhere: Nowhere,
     /// VNIs others set up, as they were told upwards; what was heard of them since; whether to ask for all.
     found: BTreeSet<Vni>,
     found_news: BTreeMap<Vni, bool>,
@@ -288,7 +289,7 @@ impl<B: Backend> Reconciler<B> {
             audit: Vec::new(),
             rewrite: Vec::new(),
             observe: BTreeSet::new(),
-            nowhere: BTreeSet::new(),
+            nowhere: Nowhere::default(),
             found: BTreeSet::new(),
             found_news: BTreeMap::new(),
             ask_found: false,
@@ -344,7 +345,11 @@ impl<B: Backend> Reconciler<B> {
             _ => {}
         }
         let instead = self.client_change(change);
-        match self.intent.apply(instead.as_ref().unwrap_or(change)) {
+        let key = self.intent.apply(instead.as_ref().unwrap_or(change));
+        if let Some(key) = key {
+            self.nowhere.count(key.vni(), self.intent.rows());
+        }
+        match key {
             Some(Key::Vni(vni)) => {
                 self.dirty_vnis.insert(vni);
             }
@@ -425,8 +430,7 @@ impl<B: Backend> Reconciler<B> {
 
     /// Rows wanted that can stand somewhere.
     fn desired(&self) -> usize {
-        let wanted = self.intent.rows();
-        wanted.len() - self.nowhere.iter().map(|vni| wanted.neighbours(*vni)).sum::<usize>()
+        self.intent.rows().len() - self.nowhere.neighbours()
     }
 
     /// What is wanted.
@@ -541,6 +545,7 @@ impl<B: Backend> Reconciler<B> {
 
 mod clients;
 mod look;
+mod nowhere;
 mod write;
 
 #[cfg(test)]

@@ -580,6 +580,9 @@ proptest! {
                 Step::Overrun => node.r.backend_mut().overrun(),
                 Step::Wait(n) => { node.after(n); }
             }
+            let wanted = node.r.intent().rows();
+            let nowhere: usize = node.r.nowhere.vnis().map(|vni| wanted.neighbours(vni)).sum();
+            prop_assert_eq!(node.r.status().desired, wanted.len() - nowhere);
         }
         for _ in 0..4 {
             node.after(61);

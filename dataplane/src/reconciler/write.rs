@@ -92,7 +92,7 @@ impl<B: Backend> Reconciler<B> {
         self.installed.remove_vni(vni);
         self.seen.remove(&vni);
         self.observe.remove(&vni);
-        self.nowhere.remove(&vni);
+        self.nowhere.remove(vni);
     }
 
     pub(super) fn set_ready(&mut self, vni: Vni, ready: bool, out: &mut Vec<Output>) {
@@ -151,7 +151,7 @@ impl<B: Backend> Reconciler<B> {
                 Outcome::Nowhere => {
                     self.retries.remove(&key);
                     self.installed.remove(&key);
-                    self.nowhere.insert(key.vni());
+                    self.nowhere.insert(key.vni(), self.intent.rows());
                 }
                 Outcome::Partly(error) | Outcome::Failed(error) => {
                     if self.refused(&error, now) {
@@ -180,7 +180,7 @@ impl<B: Backend> Reconciler<B> {
         let Some(seen) = self.seen.get(&key.vni()) else { return false };
         let conflict = match key {
             // It waits for another look at the VNI.
-            Key::Neighbour(vni, _) if self.nowhere.contains(vni) => {
+            Key::Neighbour(vni, _) if self.nowhere.contains(*vni) => {
                 self.retries.remove(key);
                 return false;
             }
