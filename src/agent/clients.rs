@@ -70,6 +70,7 @@ impl Agent {
             return;
         }
         (self.clients.files, self.clients.problem) = (update.files, update.problem);
+        self.core.clients_unread(self.clients.problem.is_some());
         for note in update.notes {
             let level = match note.weight {
                 Weight::Detail => Level::Debug,

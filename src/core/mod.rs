@@ -199,6 +199,8 @@ pub struct Core {
     settling: Settling,
     /// With discovery: those VNIs that stood were told.
     found_all: bool,
+    /// Nothing could be read of the clients yet.
+    clients_unread: bool,
     replay: Replay,
     /// When those VNIs are told of that are configured and were not found.
     missing_at: Option<Time>,
@@ -234,6 +236,7 @@ impl Core {
             log: EventLog::default(),
             settling: Settling::Until(now + SETTLE_AFTER),
             found_all: false,
+            clients_unread: false,
             replay: Replay::default(),
             missing_at: None,
             seed,
@@ -303,6 +306,11 @@ impl Core {
     pub fn set_clients(&mut self, clients: Vec<ClientConfig>, now: Time, out: &mut Vec<Output>) {
         let configured = self.evpn.set_clients(clients, now);
         self.configured(configured, now, out);
+    }
+
+    /// Whether the clients cannot be read: what none of them asks for may yet be wanted.
+    pub const fn clients_unread(&mut self, unread: bool) {
+        self.clients_unread = unread;
     }
 
     /// The clients, in order of name, and how each stands.

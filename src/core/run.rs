@@ -405,7 +405,7 @@ impl Core {
             Settling::Due => true,
             Settling::Until(_) => {
                 // What is found late would lose rows that are only about to be heard of again.
-                if self.config.discover.is_some() && !self.found_all {
+                if self.clients_unread || self.config.discover.is_some() && !self.found_all {
                     return;
                 }
                 let mut expected = self.neighbours.values().filter(|n| n.dynamic.is_none()).peekable();
