@@ -100,7 +100,7 @@ pub fn plan(config: &Config) -> Result<Plan> {
     if let Some(loaded) = &clients {
         core.set_clients(loaded.clients.clone(), now, &mut out);
     }
-    let mut plane = setup::dataplane(&config.dataplane)?;
+    let mut plane = setup::dataplane(config)?;
     let mut steps = Vec::new();
     if let Some(plane) = &mut plane {
         let planned =

@@ -117,7 +117,7 @@ impl Agent {
             .with_context(|| format!("cannot open the control socket {}", config.control.socket.display()))?;
         preflight::check(&config, None)?;
         preflight::hint(&config);
-        let plane = Plane::start(&config.dataplane, sender.clone())?;
+        let plane = Plane::start(&config, sender.clone())?;
         // Nothing in it yet, so that nothing happens before everything stands.
         let bare = CoreConfig {
             neighbours: Vec::new(),

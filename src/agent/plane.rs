@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::{Event, setup};
 use crate::clock;
-use crate::config::Dataplane;
+use crate::config::Config;
 
 /// Changes handed over at a time.
 const BATCH: usize = 1024;
@@ -25,7 +25,7 @@ pub(super) struct Plane {
 
 impl Plane {
     /// Starts the thread, if the configuration has a dataplane.
-    pub(super) fn start(config: &Dataplane, core: mpsc::Sender<Event>) -> Result<Self> {
+    pub(super) fn start(config: &Config, core: mpsc::Sender<Event>) -> Result<Self> {
         let thread = match setup::dataplane(config)? {
             None => None,
             Some(plane) => {

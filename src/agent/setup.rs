@@ -1,5 +1,7 @@
 //! From the configuration file's words to the core's and the dataplane's: the one place that knows all of them.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result};
 use bgp::session::{RemoteAsn, SessionConfig};
 use dataplane::kernel::KernelConfig;
@@ -13,8 +15,8 @@ use crate::evpn::MacVrfConfig;
 use crate::speaker::socket::SocketOptions;
 
 /// The dataplane, if there is one. The kernel has to be there; Open vSwitch may come later.
-pub(crate) fn dataplane(config: &config::Dataplane) -> Result<Option<Box<dyn Dataplane + Send>>> {
-    Ok(match config {
+pub(crate) fn dataplane(config: &Config) -> Result<Option<Box<dyn Dataplane + Send>>> {
+    Ok(match &config.dataplane {
         config::Dataplane::None { .. } => None,
         config::Dataplane::Kernel(kernel) => {
             let backend = dataplane::kernel::open(KernelConfig {
@@ -25,6 +27,7 @@ pub(crate) fn dataplane(config: &config::Dataplane) -> Result<Option<Box<dyn Dat
                 port: kernel.vxlan_port,
                 manage_devices: kernel.manage_devices,
                 discover: kernel.discover,
+                ports: Some(ports(&config.control)),
                 ..KernelConfig::default()
             })
             .context("the kernel dataplane cannot start")?;
@@ -35,6 +38,13 @@ pub(crate) fn dataplane(config: &config::Dataplane) -> Result<Option<Box<dyn Dat
             Some(Box::new(switch))
         }
     })
+}
+
+/// Where it is kept which ports were attached: where a reboot forgets it, as it does bridges.
+fn ports(control: &config::Control) -> PathBuf {
+    let mut path = control.socket.clone().into_os_string();
+    path.push(".ports");
+    path.into()
 }
 
 fn ovs_config(ovs: &config::Ovs) -> OvsConfig {

@@ -23,6 +23,7 @@ mod ovs_repair;
 mod ovs_spoof;
 mod plan;
 mod plumbing;
+mod ports;
 mod reload;
 mod repair;
 mod sessions;

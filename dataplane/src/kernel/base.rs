@@ -16,12 +16,14 @@ use types::Vni;
 use super::config::KernelConfig;
 use super::links::{self, Link, Links};
 use super::marks;
+use super::ports::Ports;
 use super::rows::Place;
 use super::socket::{Complete, Monitor, RECEIVE, Refusal, Requests};
 use super::wire::{Batch, NLM_F_DUMP, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK};
 use super::{BATCH, ROUNDS, refused};
 use crate::backend::{Error, ErrorKind, PortPlace};
 use crate::intent::L2Vni;
+use crate::plane::{Action, Step, Thing};
 
 /// The first number tried for the group in which devices are deleted together.
 const DELETE_GROUP: u32 = 0x6576_706e;
@@ -33,6 +35,19 @@ pub(super) struct Placed {
     pub(super) at: Place,
     /// Of its own devices and the interfaces wanted.
     pub(super) names: Vec<String>,
+}
+
+/// A port that is to be released.
+#[derive(Debug)]
+struct Unwanted {
+    port: String,
+    bridge: String,
+}
+
+impl fmt::Display for Unwanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "release {} from {}", self.port, self.bridge)
+    }
 }
 
 #[derive(Debug)]
@@ -50,7 +65,7 @@ pub(super) struct Base {
     /// Names of interfaces that VNIs want, and which.
     pub(super) by_name: HashMap<String, Vni, RandomState>,
     /// Ports that were attached here: to be released in the end.
-    pub(super) attached: BTreeSet<String>,
+    pub(super) ports: Ports,
     /// Names of ports, shared by the MACs behind them.
     names: HashMap<u32, Arc<str>, RandomState>,
     /// VNIs some link of which changed.
@@ -77,13 +92,16 @@ impl Base {
             vnis: BTreeMap::new(),
             by_index: HashMap::default(),
             by_name: HashMap::default(),
-            attached: BTreeSet::new(),
+            ports: Ports::default(),
             names: HashMap::default(),
             affected: BTreeSet::new(),
             asked: HashSet::default(),
             refused: HashMap::default(),
         };
         base.read_links().map_err(io::Error::other)?;
+        // Who only takes things as they are has attached nothing, and releases nothing.
+        let file = base.config.ports.clone().filter(|_| !base.config.discover);
+        base.ports = Ports::read(file, &base.links);
         Ok(base)
     }
 
@@ -121,7 +139,11 @@ impl Base {
         }
         match found {
             Some(link) => self.links.insert(link),
-            None => self.links.remove_name(name),
+            None => {
+                if let Some(index) = self.links.named(name).map(|link| link.index) {
+                    self.link_gone(index);
+                }
+            }
         }
         Ok(())
     }
@@ -225,6 +247,11 @@ impl Base {
         }
     }
 
+    /// VNIs want these interfaces, whatever else becomes of them.
+    pub(super) fn wants(&mut self, l2: &L2Vni) {
+        self.by_name.extend(l2.interfaces.iter().map(|name| (name.clone(), l2.vni)));
+    }
+
     // ---- ports -----------------------------------------------------------------------------------------------
 
     pub(super) fn port_name(&mut self, index: u32) -> Arc<str> {
@@ -239,13 +266,84 @@ impl Base {
     /// A link went.
     pub(super) fn link_gone(&mut self, index: u32) {
         self.names.remove(&index);
+        self.ports.link_gone(index);
         self.links.remove(index);
+    }
+
+    /// A link is about to be attached. This comes first: what the file says too much does not count, and what it does not
+    /// say is never released. Devices of ours go as a whole.
+    pub(super) fn attaches(&mut self, index: u32, bridge: u32) {
+        if let Some(link) = self.links.get(index).filter(|link| !marks::is_ours(link)) {
+            self.ports.insert(link, bridge);
+        }
+    }
+
+    /// The interfaces that a VNI wants and that are in a bridge of ours are ours to release, whoever attached them.
+    pub(super) fn claim(&mut self, l2: &L2Vni, bridge: u32) {
+        if !self.links.get(bridge).is_some_and(marks::is_ours) {
+            return;
+        }
+        let wanted = l2.interfaces.iter().filter_map(|name| self.links.named(name));
+        for link in wanted.filter(|link| link.master == Some(bridge)) {
+            self.ports.insert(link, bridge);
+        }
+    }
+
+    /// Ports that were attached here, in whatever run, and that no VNI wants. (VXLAN devices go with their VNIs.)
+    fn unwanted_ports(&self) -> Vec<Unwanted> {
+        let attached = self.ports.indices().filter_map(|index| self.links.get(index));
+        let unwanted = attached.filter(|link| {
+            self.ports.contains(link) && link.vxlan().is_none() && !self.by_name.contains_key(&link.name)
+        });
+        let unwanted = unwanted.filter_map(|link| {
+            Some(Unwanted { port: link.name.clone(), bridge: self.links.get(link.master?)?.name.clone() })
+        });
+        unwanted.collect()
+    }
+
+    /// All that is wanted was put: releases ports that are not wanted, also those of earlier runs.
+    pub(super) fn clear_ports(&mut self, notes: &mut Vec<String>) -> Result<(), Error> {
+        self.ports.settle();
+        let mut result = Ok(());
+        for step in self.unwanted_ports() {
+            let released = self.index(&step.port, &step).and_then(|index| {
+                self.batch.clear();
+                links::push(&mut self.batch, RTM_SETLINK, 0, &links::set_master(index, 0));
+                self.change_link(&step, &step.port, usize::MAX)
+            });
+            match released {
+                Ok(()) => {
+                    self.released(&step.port);
+                    let Unwanted { port, bridge } = step;
+                    notes.push(format!(
+                        "{port} was attached to {bridge} by evpnd, and nothing wants it now: released"
+                    ));
+                }
+                // It went by itself.
+                Err(error) if error.kind == ErrorKind::NoDevice => {}
+                Err(error) => result = result.and(Err(error)),
+            }
+        }
+        result
+    }
+
+    /// The same in words, after all VNIs that are wanted were described.
+    pub(super) fn describe_ports(&self) -> impl Iterator<Item = Step> {
+        let planned = |step: Unwanted| Step::new(Action::Remove, Thing::Device, step.to_string());
+        self.unwanted_ports().into_iter().map(planned)
+    }
+
+    /// A port was released.
+    pub(super) fn released(&mut self, port: &str) {
+        if let Some(link) = self.links.named(port) {
+            self.ports.remove(link.index);
+        }
     }
 
     /// A port could not be attached: the same will not be tried again and again.
     pub(super) fn unattachable(&mut self, port: &str, error: &Error) {
-        self.attached.remove(port);
         if let Some(link) = self.links.named(port) {
+            self.ports.remove(link.index);
             self.refused.insert(port.to_owned(), (link.clone(), error.to_string()));
         }
     }

@@ -1,6 +1,7 @@
 //! How the kernel backend is to make, name and find devices.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 
 /// The longest name of an interface.
 pub(super) const NAME: usize = 15;
@@ -34,6 +35,8 @@ pub struct KernelConfig {
     pub manage_devices: bool,
     /// Tell of the VNIs that others set up on devices which are there, and use these as they are: nothing is made.
     pub discover: bool,
+    /// Where it is kept which ports were attached, for the run after this one; without, that is forgotten.
+    pub ports: Option<PathBuf>,
     /// Size of the receive buffer for events. When it overflows, everything is compared again.
     pub receive_buffer: usize,
 }
@@ -48,6 +51,7 @@ impl Default for KernelConfig {
             port: 4789,
             manage_devices: true,
             discover: false,
+            ports: None,
             receive_buffer: 32 << 20,
         }
     }

@@ -288,12 +288,6 @@ impl Links {
         Some(link)
     }
 
-    pub(super) fn remove_name(&mut self, name: &str) {
-        if let Some(index) = self.names.get(name).copied() {
-            self.remove(index);
-        }
-    }
-
     pub(super) fn get(&self, index: u32) -> Option<&Link> {
         self.all.get(&index)
     }

@@ -20,6 +20,7 @@ mod links;
 mod marks;
 mod observe;
 mod per_vni;
+mod ports;
 mod rows;
 mod single;
 mod socket;

@@ -76,9 +76,10 @@ impl<B: Backend> Reconciler<B> {
         self.failed(errors, out);
     }
 
-    /// In a full resync, once all VNIs were put or removed: what else an earlier run has left goes, too.
+    /// In a full resync, once all VNIs were put, with the ports of their clients, or removed: what else an earlier run has
+    /// left goes, too.
     pub(super) fn clear_away(&mut self, out: &mut Vec<Output>) {
-        if !self.clear || !self.dirty_vnis.is_empty() {
+        if !self.clear || !self.dirty_vnis.is_empty() || self.clients.busy() {
             return;
         }
         self.clear = false;

@@ -8,7 +8,7 @@ use dataplane::reconciler::Output;
 use crate::harness::*;
 use crate::layout::*;
 
-fn client(name: &str, at: u32, port: &str) -> Client {
+pub(crate) fn client(name: &str, at: u32, port: &str) -> Client {
     Client {
         name: name.into(),
         port: Port::Name(port.into()),

@@ -11,6 +11,7 @@ mod devices;
 mod events;
 mod layout;
 mod per_vni;
+mod ports;
 mod rows;
 mod scale;
 mod traffic;

@@ -11,6 +11,7 @@ mod devices;
 mod earlier_runs;
 mod events;
 mod layout;
+mod ports;
 mod rows;
 mod scale;
 mod traffic;

@@ -202,7 +202,7 @@ pub(super) fn plan(
     l2: &L2Vni,
     config: &KernelConfig,
     links: &Links,
-    attached: &dyn Fn(&str) -> bool,
+    attached: &dyn Fn(&Link) -> bool,
 ) -> Result<Plan, Error> {
     let mut plan = Plan::default();
     let mut vxlan = find_vxlan(l2, config, links)?;
@@ -293,15 +293,15 @@ fn plan_ports(
     l2: &L2Vni,
     links: &Links,
     bridge: Option<u32>,
-    attached: &dyn Fn(&str) -> bool,
+    attached: &dyn Fn(&Link) -> bool,
     plan: &mut Plan,
 ) {
     // Ports we put there and that are no longer wanted; ports others put there stay.
     if let Some(index) = bridge {
         let mut gone: Vec<&str> = links
             .ports(index)
+            .filter(|link| link.name != plan.vxlan && attached(link) && !l2.interfaces.contains(&link.name))
             .map(|link| link.name.as_str())
-            .filter(|name| *name != plan.vxlan && attached(name) && !l2.interfaces.iter().any(|i| i == name))
             .collect();
         gone.sort_unstable();
         for port in gone {
@@ -341,7 +341,7 @@ pub(super) fn plan_removal(
     vni: Vni,
     config: &KernelConfig,
     links: &Links,
-    attached: &dyn Fn(&str) -> bool,
+    attached: &dyn Fn(&Link) -> bool,
 ) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut gone: Vec<&Link> = links.marked(vni).collect();
@@ -354,8 +354,8 @@ pub(super) fn plan_removal(
     let mut released: Vec<(&str, &str)> = Vec::new();
     for index in bridges {
         let Some(bridge) = links.get(index).filter(|link| owned(link).is_none()) else { continue };
-        let ports = links.ports(index).map(|link| link.name.as_str()).filter(|name| attached(name));
-        released.extend(ports.map(|port| (port, bridge.name.as_str())));
+        let ports = links.ports(index).filter(|link| attached(link));
+        released.extend(ports.map(|port| (port.name.as_str(), bridge.name.as_str())));
     }
     released.sort_unstable();
     released.dedup();

@@ -15,7 +15,7 @@ use crate::intent::L2Vni;
 
 impl Kernel {
     pub(super) fn plan(&self, l2: &L2Vni) -> Result<devices::Plan, Error> {
-        devices::plan(l2, &self.base.config, &self.base.links, &|name| self.base.attached.contains(name))
+        devices::plan(l2, &self.base.config, &self.base.links, &|link| self.base.ports.may_go(link))
     }
 
     /// Takes away what an earlier run made for the other layout: its VXLAN device and ours cannot both be up.
@@ -82,6 +82,7 @@ impl Kernel {
             l2.interfaces.iter().cloned().chain([plan.bridge, plan.vxlan]).chain(self.names_of(l2.vni));
         let names = names.collect();
         self.base.stands(l2, place(bridge, vxlan), &[bridge, vxlan], names);
+        self.base.claim(l2, bridge);
         if let Some(problem) = plan.problems.into_iter().next() {
             return Ok(Some(problem));
         }
@@ -146,7 +147,7 @@ impl Kernel {
             Step::Attach { port, bridge } => {
                 let (index, master) = (self.base.index(port, step)?, self.base.index(bridge, step)?);
                 links::push(&mut batch, RTM_SETLINK, 0, &links::set_master(index, master));
-                self.base.attached.insert(port.clone());
+                self.base.attaches(index, master);
                 port
             }
             Step::SetPort { name, port } => {
@@ -160,7 +161,6 @@ impl Kernel {
             }
             Step::Release { port, .. } => {
                 links::push(&mut batch, RTM_SETLINK, 0, &links::set_master(self.base.index(port, step)?, 0));
-                self.base.attached.remove(port);
                 port
             }
             Step::Delete { name } => {
@@ -175,6 +175,9 @@ impl Kernel {
         }
         if let (Step::Attach { port, .. }, Err(error)) = (step, &result) {
             self.base.unattachable(port, error);
+        }
+        if let (Step::Release { port, .. }, Ok(())) = (step, &result) {
+            self.base.released(port);
         }
         if let (Step::CreateVxlan { name }, Ok(())) = (step, &result) {
             // A bridge port needs no IPv6 of its own, and its route for ff00::/8 is looked at whenever any device is set up
@@ -240,8 +243,8 @@ impl Kernel {
     }
 
     pub(super) fn plan_removal(&self, vni: Vni) -> Vec<Step> {
-        devices::plan_removal(vni, &self.base.config, &self.base.links, &|name| {
-            self.base.attached.contains(name)
+        devices::plan_removal(vni, &self.base.config, &self.base.links, &|link| {
+            self.base.ports.contains(link)
         })
     }
 
@@ -265,6 +268,8 @@ impl Kernel {
                 .interfaces
                 .iter()
                 .any(|name| step.is_about_port(name) && self.base.is_unattachable(name))
+                // Nor does one that is there still.
+                || matches!(step, Step::Release { .. })
         };
         match self.plan(&placed.l2) {
             Ok(plan) if plan.steps.iter().all(in_vain) => {

@@ -137,14 +137,21 @@ impl Kernel {
         Ok(states)
     }
 
+    /// Where a VNI is, whether it was put or not.
+    fn place_of(&self, vni: Vni) -> Option<Place> {
+        let links = &self.base.links;
+        let found = || {
+            links.carrying(vni).find_map(|vxlan| {
+                let bridge = vxlan.master.filter(|index| links.get(*index).is_some())?;
+                Some(place(bridge, vxlan.index))
+            })
+        };
+        self.base.vnis.get(&vni).map(|placed| placed.at).or_else(found)
+    }
+
     /// What there is in a VNI that was not put in this run (a dry run asks).
     fn observe_unknown(&mut self, vni: Vni, found: &mut dyn FnMut(Fact)) -> Result<Device, Error> {
-        let links = &self.base.links;
-        let at = links.carrying(vni).find_map(|vxlan| {
-            let bridge = vxlan.master.filter(|index| links.get(*index).is_some())?;
-            Some(place(bridge, vxlan.index))
-        });
-        match at {
+        match self.place_of(vni) {
             None => Ok(Device::Missing),
             Some(at) => self.observe_all(vni, at, found).map(|()| Device::Wrong),
         }
@@ -237,6 +244,11 @@ impl Backend for Kernel {
         for (work, run) in runs(ops) {
             match work {
                 Work::Put => {
+                    let put = run.iter().filter_map(|op| match op {
+                        Op::Put(Row::Vni(l2)) => Some(l2),
+                        _ => None,
+                    });
+                    put.for_each(|l2| self.base.wants(l2));
                     let room = self.make_room();
                     outcomes.extend(run.iter().filter_map(|op| match op {
                         Op::Put(Row::Vni(l2)) => {
@@ -275,20 +287,25 @@ impl Backend for Kernel {
         more
     }
 
-    fn clear(&mut self, _wanted: bool, _notes: &mut Vec<String>) -> Result<(), Error> {
+    fn clear(&mut self, _wanted: bool, notes: &mut Vec<String>) -> Result<(), Error> {
         // With VNIs, it was made for the first of them.
-        self.make_room()
+        let room = self.make_room();
+        room.and(self.base.clear_ports(notes))
     }
 
     fn describe_clear(&mut self, _wanted: bool) -> Vec<plane::Step> {
         let described = std::mem::replace(&mut self.described, true);
         let room = devices::make_room(&self.base.config, &self.base.links);
         let room = room.iter().filter(|_| !described);
-        room.map(|step| plane::Step::new(step.action(), plane::Thing::Device, step.to_string())).collect()
+        let room = room.map(|step| plane::Step::new(step.action(), plane::Thing::Device, step.to_string()));
+        room.chain(self.base.describe_ports()).collect()
     }
 
     fn describe(&mut self, op: &Op) -> Vec<plane::Step> {
         let planned = |vni, step: &devices::Step| plane::Step::device(step.action(), vni, step);
+        if let Op::Put(Row::Vni(l2)) = op {
+            self.base.wants(l2);
+        }
         match op {
             Op::Put(Row::Vni(l2)) => match self.plan(l2) {
                 Ok(plan) => {
@@ -308,10 +325,13 @@ impl Backend for Kernel {
 
     fn port(&mut self, vni: Vni, interface: &str) -> Result<PortPlace, Error> {
         let bridge = self.base.vnis.get(&vni).map(|placed| placed.at.bridge);
+        // Before it is put, who is in the right place must not be taken for being in a wrong one.
+        let found = self.place_of(vni).map(|at| at.bridge);
         let names = self.names_of(vni);
         self.base.port_place(interface, &|base, link| match link.master {
             None => PortPlace::Free,
             Some(master) if Some(master) == bridge => PortPlace::Attached,
+            Some(master) if Some(master) == found => PortPlace::Free,
             Some(master) => {
                 base.place_elsewhere(master, &|other| marks::is_ours(other) || names.contains(&other.name))
             }

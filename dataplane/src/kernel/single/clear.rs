@@ -14,7 +14,7 @@ impl SingleDevice {
         if self.base.config.discover || !self.base.config.manage_devices {
             return Vec::new();
         }
-        self.now(|now| devices::plan_end(now, &|name| self.base.attached.contains(name)))
+        self.now(|now| devices::plan_end(now, &|link| self.base.ports.contains(link)))
     }
 
     /// Takes the shared devices away, as far as they were made here.

@@ -422,14 +422,14 @@ pub(super) fn plan_removal(
     vni: Vni,
     vlan: Option<u16>,
     now: &Now<'_>,
-    attached: &dyn Fn(&str) -> bool,
+    attached: &dyn Fn(&Link) -> bool,
 ) -> Vec<Step> {
     let mut steps = Vec::new();
     let vxlan = || now.vxlan_name.clone();
     if let (Some(bridge), Some(vlan)) = (now.bridge.and_then(|index| now.links.get(index)), vlan) {
         // Nothing else uses the ports of a bridge that was made here.
         let released = |link: &&Link| {
-            let ours = attached(&link.name) || is_overlay(bridge);
+            let ours = attached(link) || is_overlay(bridge);
             link.master == Some(bridge.index) && ours && now.vlans.is_access(link.index, vlan)
         };
         let ports = now.vlans.members(vlan).filter_map(|index| now.links.get(index)).filter(released);
@@ -449,13 +449,13 @@ pub(super) fn plan_removal(
 }
 
 /// What takes the shared devices away, once no VNI is left: those made here.
-pub(super) fn plan_end(now: &Now<'_>, attached: &dyn Fn(&str) -> bool) -> Vec<Step> {
+pub(super) fn plan_end(now: &Now<'_>, attached: &dyn Fn(&Link) -> bool) -> Vec<Step> {
     let mut steps = plan_left(now.config, now.links);
     let bridge = now.bridge.and_then(|index| now.links.get(index));
     if let Some(vxlan) = now.vxlan.and_then(|index| now.links.get(index)) {
         if is_overlay(vxlan) {
             steps.push(Step::Delete { name: vxlan.name.clone() });
-        } else if let Some(bridge) = bridge.filter(|_| attached(&vxlan.name)) {
+        } else if let Some(bridge) = bridge.filter(|_| attached(vxlan)) {
             steps.push(Step::Release { port: vxlan.name.clone(), bridge: bridge.name.clone() });
         }
     }

@@ -209,7 +209,7 @@ impl SingleDevice {
                 Step::Attach { bridge, .. } => {
                     let master = self.base.index(bridge, step).map_err(|error| (step.clone(), error))?;
                     links::push(&mut batch, RTM_SETLINK, 0, &links::set_master(index, master));
-                    self.base.attached.insert(name.to_owned());
+                    self.base.attaches(index, master);
                     // It leaves the VLANs of another bridge, and comes into the default one of this.
                     self.vlans.clear(index);
                 }

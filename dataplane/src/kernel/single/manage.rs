@@ -92,7 +92,8 @@ impl SingleDevice {
             self.vlans.get(vxlan, *vlan).is_some_and(|entry| entry.pvid && entry.tunnel.is_none())
         });
         let Some(vlan) = here else { return Ok(()) };
-        if !self.owns_vxlan() && !self.base.attached.contains(&self.base.config.vxlan) {
+        let attached = self.base.links.get(vxlan).is_some_and(|link| self.base.ports.contains(link));
+        if !self.owns_vxlan() && !attached {
             return Ok(());
         }
         self.base.batch.clear();
@@ -158,14 +159,13 @@ impl SingleDevice {
                 name
             }
             Step::Attach { port, bridge } => {
-                let message = links::set_master(index(port)?, index(bridge)?);
-                links::push(&mut batch, RTM_SETLINK, 0, &message);
-                self.base.attached.insert(port.clone());
+                let (index, master) = (index(port)?, index(bridge)?);
+                links::push(&mut batch, RTM_SETLINK, 0, &links::set_master(index, master));
+                self.base.attaches(index, master);
                 port
             }
             Step::Release { port, .. } => {
                 links::push(&mut batch, RTM_SETLINK, 0, &links::set_master(index(port)?, 0));
-                self.base.attached.remove(port);
                 port
             }
             Step::Up { name } => {
@@ -198,6 +198,10 @@ impl SingleDevice {
                 changed => changed.and_then(|()| self.check_filtering(name)),
             },
             Step::Up { name } => changed.map_err(|error| self.base.name_rival(name, error)),
+            Step::Release { port, .. } if changed.is_ok() => {
+                self.base.released(port);
+                Ok(())
+            }
             _ => changed,
         }
     }
@@ -341,8 +345,8 @@ impl SingleDevice {
                 fresh.push(l2.vni);
             }
             steps.extend(needed.into_iter().map(|step| (at, step)));
-            steps.extend(self.releases(l2).into_iter().map(|step| (at, step)));
         }
+        steps.extend(self.releases().into_iter().map(|step| (0, step)));
         self.edit(steps, &mut fates);
         self.fresh.extend(fresh);
 
@@ -368,6 +372,7 @@ impl SingleDevice {
             return Outcome::Failed(fate.failed.unwrap_or_else(gone));
         };
         self.stands(l2, at);
+        self.base.claim(l2, at.bridge);
         self.made.insert(vni);
         self.waiting.remove(&vni);
         if fate.undone.is_empty() {
@@ -391,21 +396,17 @@ impl SingleDevice {
         }
     }
 
-    /// Ports that a VNI had, were attached here, and are nobody's any more.
-    fn releases(&self, l2: &L2Vni) -> Vec<Step> {
-        let (Some(placed), (Some(bridge), _)) = (self.base.vnis.get(&l2.vni), self.shared_devices()) else {
-            return Vec::new();
-        };
-        let bridge = self.base.links.get(bridge);
-        let gone = placed.names.iter().filter(|name| {
-            let there = self.base.links.named(name).and_then(|link| link.master);
-            !self.base.by_name.contains_key(*name)
-                && self.base.attached.contains(*name)
-                && there.is_some()
-                && there == bridge.map(|bridge| bridge.index)
+    /// Ports of the bridge that were attached here and that no VNI wants any more.
+    fn releases(&self) -> Vec<Step> {
+        let (bridge, vxlan) = self.shared_devices();
+        let Some(bridge) = bridge.and_then(|index| self.base.links.get(index)) else { return Vec::new() };
+        let gone = self.base.ports.indices().filter_map(|index| self.base.links.get(index)).filter(|link| {
+            link.master == Some(bridge.index)
+                && Some(link.index) != vxlan
+                && self.base.ports.may_go(link)
+                && !self.base.by_name.contains_key(&link.name)
         });
-        let bridge = bridge.map_or("", |bridge| &bridge.name);
-        gone.map(|port| Step::Release { port: port.clone(), bridge: bridge.to_owned() }).collect()
+        gone.map(|port| Step::Release { port: port.name.clone(), bridge: bridge.name.clone() }).collect()
     }
 
     /// VNIs that get other VLANs than they had, in this run or an earlier one: what is in the old ones goes.
@@ -437,6 +438,7 @@ impl SingleDevice {
         if l2.arp_suppression {
             self.suppressing.insert(vni);
         }
+        self.watch(std::slice::from_ref(l2));
         let mut lines = Vec::new();
         if !std::mem::replace(&mut self.described, true) {
             match self.plan_overlay() {

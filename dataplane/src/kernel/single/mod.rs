@@ -311,13 +311,15 @@ impl Backend for SingleDevice {
     }
 
     fn clear(&mut self, wanted: bool, notes: &mut Vec<String>) -> Result<(), Error> {
+        let cleared = self.base.clear_ports(notes);
         let ended = if wanted { Ok(()) } else { self.end() };
         notes.extend(self.tell_of_strangers());
-        ended
+        cleared.and(ended)
     }
 
     fn describe_clear(&mut self, wanted: bool) -> Vec<plane::Step> {
-        if wanted { Vec::new() } else { self.describe_end() }
+        let end = if wanted { Vec::new() } else { self.describe_end() };
+        self.base.describe_ports().chain(end).collect()
     }
 
     fn describe(&mut self, op: &Op) -> Vec<plane::Step> {

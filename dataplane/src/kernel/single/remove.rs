@@ -20,7 +20,7 @@ impl SingleDevice {
             return Vec::new();
         }
         let vlan = self.place_of(vni).and_then(|at| at.vlan);
-        self.now(|now| devices::plan_removal(vni, vlan, now, &|name| self.base.attached.contains(name)))
+        self.now(|now| devices::plan_removal(vni, vlan, now, &|link| self.base.ports.contains(link)))
     }
 
     /// Takes VNIs away; the shared devices too, if it was the `last` that is to be done and no VNI is left.

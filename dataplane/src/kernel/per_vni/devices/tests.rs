@@ -37,7 +37,7 @@ fn links(all: impl IntoIterator<Item = Link>) -> Links {
 }
 
 fn steps(l2: &L2Vni, links: &Links) -> Vec<String> {
-    let plan = plan(l2, &KernelConfig::default(), links, &|name| name.starts_with("ours")).unwrap();
+    let plan = plan(l2, &KernelConfig::default(), links, &|link| link.name.starts_with("ours")).unwrap();
     plan.steps.iter().map(Step::to_string).collect()
 }
 
@@ -125,7 +125,7 @@ fn marks_decide_what_is_deleted() {
     let stranger = Link { alias: Some("evpnd vni x".into()), ..bridge.clone() };
     assert_eq!(owned(&stranger), None);
     let delete = |links: &Links| -> Vec<String> {
-        let attached = |name: &str| name == "tap0";
+        let attached = |link: &Link| link.name == "tap0";
         plan_removal(vni(100), &config, links, &attached).iter().map(Step::to_string).collect()
     };
     let tap = Link { master: Some(10), ..veth(5, "tap0") };

@@ -383,7 +383,7 @@ fn a_removal_takes_what_was_made() {
     let (bridge, vxlan) = devices(false);
     host.links.insert(bridge);
     host.links.insert(vxlan);
-    let attached = |name: &str| name == "veth2";
+    let attached = |link: &Link| link.name == "veth2";
     let removal = |n, vlan| texts(&host.now(|now| plan_removal(vni(n), vlan, now, &attached)));
     assert_eq!(removal(100, Some(2))[0], "have vxlan1 take no more packets of VNI 100");
     assert_eq!(removal(200, Some(3))[0], "release veth2 from br-evpn");
