@@ -18,7 +18,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use types::Vni;
 
-use super::base::Base;
+use super::base::{Base, Placed};
 use super::config::KernelConfig;
 use super::links::{Kind, Link};
 use super::marks;
@@ -189,7 +189,9 @@ impl SingleDevice {
 
     /// A VNI stands there.
     fn stands(&mut self, l2: &L2Vni, at: Place) {
-        if self.base.vnis.get(&l2.vni).is_none_or(|placed| placed.at != at) {
+        // A table that is made for it has nothing of it.
+        let here = |placed: &Placed| Place { table: at.table, ..placed.at } == at;
+        if !self.base.vnis.get(&l2.vni).is_some_and(here) {
             self.shown.remove(&l2.vni);
         }
         self.forget(l2.vni);
