@@ -300,6 +300,7 @@ fn answer(request: Request) -> Reply {
             installed: 4,
             repairs: 2,
             last_error: Some("bridge br-evpn-22001: operation not permitted".into()),
+            limits: Vec::new(),
             last_resync_seconds: Some(61),
             pending: 0,
             failed: 1,

@@ -225,6 +225,12 @@ pub trait Backend: fmt::Debug {
         vec![Step::of(op)]
     }
 
+    /// What is wanted of it, as it was last told, and cannot be had here: a line each, with what to do. Those are no
+    /// failures, and nothing is tried again.
+    fn limits(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Where the port of a client is, as seen from a VNI. From now on there is a [`Fact::Port`] when that changes.
     fn port(&mut self, vni: Vni, interface: &str) -> Result<PortPlace, Error>;
 
@@ -291,6 +297,10 @@ impl<B: Backend + ?Sized> Backend for Box<B> {
 
     fn describe(&mut self, op: &Op) -> Vec<Step> {
         (**self).describe(op)
+    }
+
+    fn limits(&self) -> Vec<String> {
+        (**self).limits()
     }
 
     fn port(&mut self, vni: Vni, interface: &str) -> Result<PortPlace, Error> {

@@ -452,20 +452,22 @@ fn pairs(pairs: &[(&str, String)], out: &mut dyn Write) -> io::Result<()> {
 
 fn dataplane(d: &DataplaneView, out: &mut dyn Write) -> io::Result<()> {
     let resync = d.last_resync_seconds.map(|s| format!("{} ago", span(s)));
-    pairs(
-        &[
-            ("backend", backend(&d.backend, d.layout.as_deref(), d.discover)),
-            ("in sync", yes_no(d.in_sync).to_owned()),
-            ("desired", d.desired.to_string()),
-            ("installed", d.installed.to_string()),
-            ("pending", d.pending.to_string()),
-            ("failed", d.failed.to_string()),
-            ("repairs", d.repairs.to_string()),
-            ("last resync", or_dash(resync)),
-            ("last error", or_dash(d.last_error.as_ref())),
-        ],
-        out,
-    )
+    let limits = d.limits.iter().map(|limit| ("limit", limit.clone()));
+    let lines: Vec<_> = [
+        ("backend", backend(&d.backend, d.layout.as_deref(), d.discover)),
+        ("in sync", yes_no(d.in_sync).to_owned()),
+        ("desired", d.desired.to_string()),
+        ("installed", d.installed.to_string()),
+        ("pending", d.pending.to_string()),
+        ("failed", d.failed.to_string()),
+        ("repairs", d.repairs.to_string()),
+        ("last resync", or_dash(resync)),
+        ("last error", or_dash(d.last_error.as_ref())),
+    ]
+    .into_iter()
+    .chain(limits)
+    .collect();
+    pairs(&lines, out)
 }
 
 /// `ovs`, `kernel`, `kernel (single-device, discover)`.

@@ -177,6 +177,7 @@ fn views_as_scripts_see_them() {
         installed: 5,
         repairs: 0,
         last_error: None,
+        limits: vec![],
         last_resync_seconds: None,
         pending: 0,
         failed: 0,
@@ -204,7 +205,7 @@ fn views_as_scripts_see_them() {
     );
     assert_eq!(
         json(dataplane),
-        r#"{"backend":"kernel","in_sync":true,"desired":5,"installed":5,"repairs":0,"last_error":null,"last_resync_seconds":null,"pending":0,"failed":0,"layout":"device-per-vni","discover":false}"#
+        r#"{"backend":"kernel","in_sync":true,"desired":5,"installed":5,"repairs":0,"last_error":null,"limits":[],"last_resync_seconds":null,"pending":0,"failed":0,"layout":"device-per-vni","discover":false}"#
     );
     for state in [
         SessionState::Idle,

@@ -298,6 +298,9 @@ pub struct DataplaneView {
     pub repairs: u64,
     /// What went wrong last.
     pub last_error: Option<String>,
+    /// What is wanted and cannot be had here: no failures, nothing is tried again.
+    #[serde(default)]
+    pub limits: Vec<String>,
     /// How long ago everything was last compared.
     pub last_resync_seconds: Option<u64>,
     /// Rows that still have to be written.

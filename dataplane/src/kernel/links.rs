@@ -60,6 +60,9 @@ pub(super) struct Vxlan {
 pub(super) struct Port {
     pub(super) learning: bool,
     pub(super) suppress: bool,
+    /// Each VLAN says by itself whether it suppresses, and `suppress` does not count. `None`: this kernel (before Linux 6.4)
+    /// knows no such thing, or the port was not seen yet.
+    pub(super) vlan_suppress: Option<bool>,
     pub(super) flood: bool,
     /// VLANs of this port are VNIs of the tunnel behind it.
     pub(super) vlan_tunnel: bool,
@@ -148,11 +151,18 @@ impl Link {
                     self.kind = Kind::Vlan(Vlan { id: id.unwrap_or(0), lower: 0 });
                 }
                 LinkInfo::PortData(InfoPortData::BridgePort(attributes)) => {
-                    let mut port = Port { learning: true, suppress: false, flood: true, vlan_tunnel: false };
+                    let mut port = Port {
+                        learning: true,
+                        suppress: false,
+                        vlan_suppress: None,
+                        flood: true,
+                        vlan_tunnel: false,
+                    };
                     for attribute in attributes {
                         match attribute {
                             InfoBridgePort::Learning(on) => port.learning = *on,
                             InfoBridgePort::NeighSupress(on) => port.suppress = *on,
+                            InfoBridgePort::NeighVlanSuppress(on) => port.vlan_suppress = Some(*on),
                             InfoBridgePort::UnicastFlood(on) => port.flood = *on,
                             InfoBridgePort::VlanTunnel(on) => port.vlan_tunnel = *on,
                             _ => {}
@@ -440,12 +450,14 @@ pub(super) fn set_up(index: u32) -> LinkMessage {
 
 /// The settings of a bridge port. To be sent as RTM_NEWLINK: RTM_SETLINK ignores them, and says nothing.
 pub(super) fn set_port(index: u32, port: Port) -> LinkMessage {
-    let data = vec![
+    let mut data = vec![
         InfoBridgePort::Learning(port.learning),
         InfoBridgePort::NeighSupress(port.suppress),
         InfoBridgePort::UnicastFlood(port.flood),
         InfoBridgePort::VlanTunnel(port.vlan_tunnel),
     ];
+    // A kernel that does not know it does not mind it.
+    data.extend(port.vlan_suppress.map(InfoBridgePort::NeighVlanSuppress));
     let info =
         vec![LinkInfo::PortKind(InfoPortKind::Bridge), LinkInfo::PortData(InfoPortData::BridgePort(data))];
     message(index, vec![LinkAttribute::LinkInfo(info)])

@@ -100,6 +100,8 @@ pub enum Event {
     },
     /// Something was done, or found, that is worth a line.
     Note(String),
+    /// Something is wanted that cannot be had here ([`Backend::limits`]).
+    Limited(String),
     /// Ops failed; they will be tried again.
     Failed {
         /// The first failure.
@@ -126,7 +128,7 @@ impl fmt::Display for Event {
             Self::FlowsRepaired { flows, example } => {
                 write!(f, "put right {flows} flows that someone else changed, one of them {example}")
             }
-            Self::Note(text) => f.write_str(text),
+            Self::Note(text) | Self::Limited(text) => f.write_str(text),
             Self::Failed { error, more: 0 } => error.fmt(f),
             Self::Failed { error, more } => write!(f, "{error} (and {more} more failures)"),
             Self::EventsLost => {
@@ -153,6 +155,8 @@ pub struct Status {
     pub repairs: u64,
     /// The last failure: what was being done, and why it did not work.
     pub last_error: Option<String>,
+    /// What is wanted and cannot be had here ([`Backend::limits`]).
+    pub limits: Vec<String>,
     /// When everything was last compared.
     pub last_resync: Option<Time>,
 }
@@ -270,6 +274,7 @@ pub struct Reconciler<B> {
     hold: Option<Retry>,
     repairs: u64,
     last_error: Option<String>,
+    limits: Vec<String>,
     last_resync: Option<Time>,
 }
 
@@ -302,6 +307,7 @@ impl<B: Backend> Reconciler<B> {
             hold: None,
             repairs: 0,
             last_error: None,
+            limits: Vec::new(),
             last_resync: None,
         }
     }
@@ -418,6 +424,7 @@ impl<B: Backend> Reconciler<B> {
             failing: self.retries.len(),
             repairs: self.repairs,
             last_error: self.last_error.clone(),
+            limits: self.limits.clone(),
             last_resync: self.last_resync,
         }
     }

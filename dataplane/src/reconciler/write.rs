@@ -32,6 +32,7 @@ impl<B: Backend> Reconciler<B> {
         }
         let mut outcomes = Vec::with_capacity(ops.len());
         self.backend.apply(&ops, &self.installed, &mut outcomes);
+        self.tell_limits(out);
         let mut errors = Vec::new();
         let mut gone = BTreeSet::new();
         for (op, outcome) in ops.into_iter().zip(outcomes) {
@@ -87,6 +88,13 @@ impl<B: Backend> Reconciler<B> {
         let cleared = self.backend.clear(self.wants_devices(), &mut notes);
         out.extend(notes.into_iter().map(|text| Output::Event(Event::Note(text))));
         self.failed(cleared.err().into_iter().collect(), out);
+    }
+
+    /// Tells of limits that were not there before.
+    fn tell_limits(&mut self, out: &mut Vec<Output>) {
+        let before = std::mem::replace(&mut self.limits, self.backend.limits());
+        let new = self.limits.iter().filter(|limit| !before.contains(limit));
+        out.extend(new.map(|limit| Output::Event(Event::Limited(limit.clone()))));
     }
 
     fn forget(&mut self, vni: Vni) {

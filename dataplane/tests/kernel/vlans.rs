@@ -2,7 +2,7 @@
 
 use dataplane::intent::{Change, L2Vni, Local};
 use dataplane::kernel::KernelConfig;
-use dataplane::reconciler::Output;
+use dataplane::reconciler::{Event, Output};
 
 use crate::devices::{base, veth};
 use crate::harness::*;
@@ -146,6 +146,71 @@ fn what_somebody_changes_is_put_right() {
         // Who sets the table up loses what is in it; that comes back.
         sh("ip link set br-evpn.2 up; ip link set br-evpn.2 down");
         host.until("neighbours", |_| neighbours(100).iter().any(|line| line.starts_with("192.0.2.1 ")));
+    });
+}
+
+/// A VNI that wants no ARP suppression.
+fn without_suppression(n: u32) -> Change {
+    Change::PutVni(L2Vni { arp_suppression: false, ..l2(n, &[]) })
+}
+
+/// Has the VXLAN port suppress ARP in a VLAN, or not. (By hand: not every iproute2 has words for it.)
+fn suppress(vlan: u16, on: bool) {
+    let index = sh("ip -o link show vxlan1 | cut -d: -f1");
+    // RTM_NEWVLAN: struct br_vlan_msg, and in a BRIDGE_VLANDB_ENTRY which VLAN it is, options alone, and this one.
+    sh(&format!(
+        "perl -e 'use Socket; socket(my $s, 16, 3, 0) or die; my $m = pack(\"LSSLLCCSLSSSSSSSSCx3\", 44, 112, 5, 1, 0, \
+         7, 0, 0, {}, 20, 0x8001, 8, 1, 0x40, {vlan}, 5, 9, {}); \
+         send($s, $m, 0, pack(\"SSLL\", 16, 0, 0, 0)) or die; recv($s, my $r, 4096, 0); \
+         die $r if unpack(\"x16 l\", $r)'",
+        index.trim(),
+        u8::from(on)
+    ));
+}
+
+#[test]
+fn one_vni_without_suppression_keeps_what_it_floods() {
+    in_namespace("vlans::one_vni_without_suppression_keeps_what_it_floods", || {
+        let port = || sh("bridge -d link show dev vxlan1");
+        let mut host = Host::new(&[Change::PutVni(l2(100, &[])), Change::Settled]);
+        assert!(port().contains("neigh_suppress on"));
+        host.change(&[without_suppression(101), without_suppression(102)]);
+        host.assert_in_sync();
+        assert!(port().contains("neigh_suppress off"), "it would be for all of them");
+        // A kernel that knows of VLANs in this does without. (These words of it iproute2 may not know.)
+        let limits = host.r.status().limits;
+        if !limits.is_empty() {
+            let said = "and VNIs 101, 102 say arp-suppression = false";
+            assert!(limits.len() == 1 && limits[0].contains(said), "{limits:?}");
+            assert!(host.outputs.contains(&Output::Event(Event::Limited(limits[0].clone()))));
+        }
+        let mut repairs = 0;
+        if limits.is_empty() {
+            for (vlan, on) in [(2, false), (3, true)] {
+                suppress(vlan, on);
+                repairs += 1;
+                host.until("put right at once", |host| {
+                    host.r.status().repairs == repairs && host.r.status().in_sync
+                });
+            }
+        }
+        let outputs = host.outputs.len();
+        host.resync();
+        host.assert_in_sync();
+        assert_eq!(host.outputs[outputs..], [], "it is told once");
+        // One goes, the other changes its mind.
+        host.change(&[Change::DelVni(vni(101))]);
+        assert_eq!(host.r.status().limits.len(), limits.len());
+        host.change(&[Change::PutVni(l2(102, &[]))]);
+        assert!(port().contains("neigh_suppress on") && host.r.status().limits.is_empty());
+        host.change(&[without_suppression(102)]);
+        assert!(port().contains("neigh_suppress off"));
+        host.change(&[Change::DelVni(vni(102))]);
+        assert!(port().contains("neigh_suppress on") && host.r.status().limits.is_empty());
+        host.change(&[Change::DelVni(vni(100)), without_suppression(103)]);
+        assert!(port().contains("neigh_suppress off") && host.r.status().limits.is_empty());
+        host.assert_in_sync();
+        assert_eq!(host.r.status().repairs, repairs, "{:?}", host.outputs);
     });
 }
 

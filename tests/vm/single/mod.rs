@@ -3,6 +3,7 @@
 mod discover;
 mod interop;
 mod repair;
+mod suppress;
 
 use std::collections::{BTreeMap, BTreeSet};
 

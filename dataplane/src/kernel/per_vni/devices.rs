@@ -267,10 +267,11 @@ pub(super) fn plan(
     let found = vxlan.and_then(|(link, _)| link.port);
     // What somebody set for VLANs of a bridge that knows them is left to them.
     let vlan_tunnel = found.is_some_and(|port| port.vlan_tunnel);
+    let vlan_suppress = found.and_then(|port| port.vlan_suppress);
     let port = match found {
         // Those who made it know what they want of it; but remote MACs are not learned, they are heard of.
         Some(port) if config.discover => Port { learning: false, ..port },
-        _ => Port { learning: false, suppress: l2.arp_suppression, flood: true, vlan_tunnel },
+        _ => Port { learning: false, suppress: l2.arp_suppression, vlan_suppress, flood: true, vlan_tunnel },
     };
     if !in_place || found != Some(port) {
         plan.steps.push(Step::SetPort { name: plan.vxlan.clone(), port });

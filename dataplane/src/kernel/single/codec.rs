@@ -32,10 +32,14 @@ const TUNNEL_ID: u16 = 1;
 const TUNNEL_VID: u16 = 2;
 const TUNNEL_FLAGS: u16 = 3;
 
+const DUMP_FLAGS: u16 = 1;
+const DUMP_STATS: u32 = 1;
+
 const VLANDB_ENTRY: u16 = 1;
 const ENTRY_INFO: u16 = 1;
 const ENTRY_RANGE: u16 = 2;
 const ENTRY_TUNNEL_INFO: u16 = 4;
+const ENTRY_NEIGH_SUPPRESS: u16 = 9;
 const TINFO_ID: u16 = 1;
 
 const NLA_F_NESTED: u16 = 0x8000;
@@ -46,6 +50,8 @@ const ENTRY_END: u16 = 2;
 
 const PVID: u16 = 1 << 1;
 const UNTAGGED: u16 = 1 << 2;
+/// Nothing comes or goes, only what else is said of it counts.
+const ONLY_OPTS: u16 = 1 << 6;
 const RANGE_BEGIN: u16 = 1 << 3;
 const RANGE_END: u16 = 1 << 4;
 
@@ -65,11 +71,23 @@ pub(super) struct Entry {
     pub(super) untagged: bool,
     /// The VNI it stands for on a VXLAN device.
     pub(super) tunnel: Option<Vni>,
+    /// ARP and ND are not flooded to the port but answered, if it goes by VLANs in that (Linux 6.4).
+    pub(super) suppress: bool,
 }
 
 impl Entry {
     /// The VLAN of an access port.
-    pub(super) const ACCESS: Self = Self { pvid: true, untagged: true, tunnel: None };
+    pub(super) const ACCESS: Self = Self { pvid: true, untagged: true, tunnel: None, suppress: false };
+
+    /// The VLAN of a VXLAN port that stands for a VNI.
+    pub(super) const fn mapping(vni: Vni) -> Self {
+        Self { pvid: false, untagged: false, tunnel: Some(vni), suppress: false }
+    }
+
+    /// Is it the other, whatever they suppress?
+    pub(super) fn is(self, other: Self) -> bool {
+        Self { suppress: other.suppress, ..self } == other
+    }
 
     const fn flags(self) -> u16 {
         (if self.pvid { PVID } else { 0 }) | (if self.untagged { UNTAGGED } else { 0 })
@@ -97,10 +115,14 @@ impl Run {
     }
 }
 
-/// Asks for the VLANs of a link; 0: of all.
-pub(super) fn get_vlans(link: u32, batch: &mut Batch) {
+/// Asks for the VLANs of a link; 0: of all. `each` by itself: the kernel (6.12 at the least) takes VLANs for alike, and shows
+/// them as the first of them, that differ in whether they suppress. Statistics, which come along, have none that are alike.
+pub(super) fn get_vlans(link: u32, each: bool, batch: &mut Batch) {
     batch.begin(RTM_GETVLAN, NLM_F_DUMP);
     link_header(link, batch);
+    if each {
+        batch.attr(DUMP_FLAGS, &DUMP_STATS.to_ne_bytes());
+    }
 }
 
 /// Asks for the VNI filter of a VXLAN device.
@@ -123,11 +145,12 @@ pub(super) fn read_vlans(body: &[u8]) -> impl Iterator<Item = Run> {
 }
 
 fn read_run(link: u32, entry: &[u8]) -> Option<Run> {
-    let (mut info, mut last, mut tunnel) = (None, None, None);
+    let (mut info, mut last, mut tunnel, mut suppress) = (None, None, None, false);
     for (kind, value) in Attrs(entry) {
         match kind {
             ENTRY_INFO => info = Some((u16_at(value, 0)?, u16_at(value, 2)?)),
             ENTRY_RANGE => last = Some(u16_at(value, 0)?),
+            ENTRY_NEIGH_SUPPRESS => suppress = value.first().is_some_and(|on| *on != 0),
             ENTRY_TUNNEL_INFO => {
                 let id = Attrs(value).find(|(kind, _)| *kind == TINFO_ID);
                 tunnel = id.and_then(|(_, id)| Vni::new(u32_at(id, 0)?));
@@ -137,7 +160,7 @@ fn read_run(link: u32, entry: &[u8]) -> Option<Run> {
     }
     let (flags, first) = info?;
     let last = last.unwrap_or(first);
-    let entry = Entry { pvid: flags & PVID != 0, untagged: flags & UNTAGGED != 0, tunnel };
+    let entry = Entry { pvid: flags & PVID != 0, untagged: flags & UNTAGGED != 0, tunnel, suppress };
     (1 <= first && first <= last && last <= LAST_VLAN).then_some(Run { link, first, last, entry })
 }
 
@@ -209,6 +232,25 @@ fn ends<T>(run: &[T]) -> impl Iterator<Item = (u16, &T)> {
     let last = run.len() - 1;
     let marked = if last == 0 { [0, 0] } else { [RANGE_BEGIN, RANGE_END] };
     marked.into_iter().zip([&run[0], &run[last]]).take(run.len().min(2))
+}
+
+/// Appends a message that says of VLANs of a link, at most [`ENTRIES`] in order, whether ARP and ND are answered in them. They
+/// have to be there.
+pub(super) fn change_suppression(link: u32, vlans: &[u16], on: bool, batch: &mut Batch) {
+    debug_assert!(vlans.len() <= ENTRIES);
+    batch.begin(RTM_NEWVLAN, 0);
+    link_header(link, batch);
+    for run in vlans.chunk_by(|a, b| a + 1 == *b) {
+        let (first, last) = (run[0], run[run.len() - 1]);
+        let nest = batch.nest(VLANDB_ENTRY | NLA_F_NESTED);
+        let (flags, vlan) = (ONLY_OPTS.to_ne_bytes(), first.to_ne_bytes());
+        batch.attr(ENTRY_INFO, &[flags[0], flags[1], vlan[0], vlan[1]]);
+        if last != first {
+            batch.attr(ENTRY_RANGE, &last.to_ne_bytes());
+        }
+        batch.attr(ENTRY_NEIGH_SUPPRESS, &[u8::from(on)]);
+        batch.end_nest(nest);
+    }
 }
 
 /// Appends a message (RTM_NEWTUNNEL, RTM_DELTUNNEL) about VNIs in the filter of a VXLAN device: at most [`ENTRIES`], in

@@ -22,6 +22,7 @@ use super::super::config::{KernelConfig, NAME, cut};
 use super::super::links::{Kind, Link, Links, Port};
 use super::super::marks;
 use super::codec::Entry;
+use super::suppress::Wanted;
 use super::vlans::{Filter, Vlans};
 use crate::backend::{Error, ErrorKind};
 use crate::intent::L2Vni;
@@ -45,6 +46,7 @@ pub(super) enum Step {
     Unmap { vlan: u16, vxlan: Arc<str>, vni: Vni },
     Admit { vxlan: Arc<str>, vni: Vni },
     Dismiss { vxlan: Arc<str>, vni: Vni },
+    Suppress { vlan: u16, vxlan: Arc<str>, vni: Vni, on: bool },
     CreateTable { name: String, vlan: u16, vni: Vni },
 }
 
@@ -66,6 +68,7 @@ impl Step {
             | Self::SetPort { .. }
             | Self::Attach { .. }
             | Self::Up { .. }
+            | Self::Suppress { .. }
             | Self::Access { .. } => Action::Change,
         }
     }
@@ -85,7 +88,10 @@ impl fmt::Display for Step {
                 "set bridge port {name}: learning {}, VLAN tunnel {}, ARP suppression {}",
                 on(port.learning),
                 on(port.vlan_tunnel),
-                on(port.suppress)
+                match (port.suppress, port.vlan_suppress) {
+                    (false, Some(true)) => "per VLAN, if the kernel can",
+                    (all, _) => on(all),
+                }
             ),
             Self::Delete { name } => write!(f, "delete {name}"),
             Self::Attach { port, bridge } => write!(f, "attach {port} to {bridge}"),
@@ -96,6 +102,9 @@ impl fmt::Display for Step {
             Self::Unmap { vlan, vxlan, vni } => write!(f, "remove VLAN {vlan} (VNI {vni}) from {vxlan}"),
             Self::Admit { vxlan, vni } => write!(f, "have {vxlan} take packets of VNI {vni}"),
             Self::Dismiss { vxlan, vni } => write!(f, "have {vxlan} take no more packets of VNI {vni}"),
+            Self::Suppress { vlan, vni, on: is, .. } => {
+                write!(f, "turn ARP suppression {} in VLAN {vlan} (VNI {vni})", on(*is))
+            }
             Self::CreateTable { name, vni, .. } => write!(f, "create {name} (ARP table of VNI {vni})"),
         }
     }
@@ -111,8 +120,8 @@ pub(super) struct Overlay<'a> {
     pub(super) config: &'a KernelConfig,
     pub(super) vtep: IpAddr,
     pub(super) port: u16,
-    /// Some VNI wants its hosts' ARP answered.
-    pub(super) suppress: bool,
+    /// Which VNIs want ARP and ND answered.
+    pub(super) suppress: Wanted,
 }
 
 fn conflict(action: String, reason: String) -> Error {
@@ -181,8 +190,9 @@ pub(super) fn plan_overlay(want: Overlay<'_>, links: &Links) -> Result<Vec<Step>
     if !in_place {
         steps.push(Step::Attach { port: name.clone(), bridge: bridge_name.clone() });
     }
-    let port = Port { learning: false, suppress: want.suppress, flood: true, vlan_tunnel: true };
-    if !in_place || vxlan.is_some_and(|link| link.port != Some(port)) {
+    let found = vxlan.filter(|_| in_place).and_then(|link| link.port);
+    let port = want.suppress.port(found);
+    if found != Some(port) {
         steps.push(Step::SetPort { name: name.clone(), port });
     }
     for (name, link) in [(bridge_name, bridge), (name, vxlan)] {
@@ -301,17 +311,20 @@ pub(super) struct Now<'a> {
     pub(super) tabled: &'a HashSet<Vni, RandomState>,
 }
 
+impl Now<'_> {
+    /// Does the VXLAN port go by VLANs in what it suppresses?
+    fn per_vlan(&self) -> bool {
+        let port = self.vxlan.and_then(|index| self.links.get(index)?.port);
+        port.is_some_and(|port| port.vlan_suppress == Some(true))
+    }
+}
+
 /// What a VNI needs.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub(super) steps: Vec<Step>,
     /// What cannot be done now, and keeps a port from being attached or ARP from being answered.
     pub(super) problems: Vec<Error>,
-}
-
-/// The VLAN of a VXLAN port that stands for a VNI.
-pub(super) const fn mapping(vni: Vni) -> Entry {
-    Entry { pvid: false, untagged: false, tunnel: Some(vni) }
 }
 
 /// The name of the VLAN device that is the ARP table of a VLAN.
@@ -334,11 +347,17 @@ pub(super) fn plan_vni(l2: &L2Vni, vlan: u16, now: &Now<'_>) -> Plan {
             plan.steps.push(Step::Unmap { vlan, vxlan: vxlan(), vni: other });
         }
     }
-    if now.vxlan.and_then(|index| now.vlans.get(index, vlan)) != Some(mapping(vni)) {
+    let entry = now.vxlan.and_then(|index| now.vlans.get(index, vlan));
+    if !entry.is_some_and(|entry| entry.is(Entry::mapping(vni))) {
         plan.steps.push(Step::Map { vlan, vxlan: vxlan(), vni });
     }
     if now.filter.is_some_and(|filter| !filter.contains(vni)) {
         plan.steps.push(Step::Admit { vxlan: vxlan(), vni });
+    }
+    // What was another VNI's goes first, and what it says of suppression with it.
+    let kept = entry.filter(|entry| entry.tunnel.is_none_or(|own| own == vni));
+    if now.per_vlan() && kept.is_some_and(|entry| entry.suppress) != l2.arp_suppression {
+        plan.steps.push(Step::Suppress { vlan, vxlan: vxlan(), vni, on: l2.arp_suppression });
     }
     plan_table(l2, vlan, now, &mut plan);
     for name in &l2.interfaces {

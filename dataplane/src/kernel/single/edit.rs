@@ -12,7 +12,7 @@ use super::super::socket::Refusal;
 use super::super::wire::{RTM_DELLINK, RTM_SETLINK};
 use super::SingleDevice;
 use super::codec::{self, ENTRIES, Entry, RTM_DELTUNNEL, RTM_NEWTUNNEL};
-use super::devices::{Step, mapping};
+use super::devices::Step;
 use crate::backend::{Error, ErrorKind};
 
 /// What became of a VNI.
@@ -55,16 +55,20 @@ const fn stage(step: &Step) -> u8 {
         Step::Unmap { .. } => 3,
         Step::Map { .. } => 4,
         Step::Admit { .. } => 5,
-        Step::CreateTable { .. } => 6,
+        Step::Suppress { on: false, .. } => 6,
+        Step::Suppress { on: true, .. } => 7,
+        Step::CreateTable { .. } => 8,
         // In the order they were planned.
-        _ => 7,
+        _ => 9,
     }
 }
 
 /// The VLAN and the VNI a step is about, which are what is written.
 const fn subject(step: &Step) -> Option<(u16, Vni)> {
     match step {
-        Step::Map { vlan, vni, .. } | Step::Unmap { vlan, vni, .. } => Some((*vlan, *vni)),
+        Step::Map { vlan, vni, .. } | Step::Unmap { vlan, vni, .. } | Step::Suppress { vlan, vni, .. } => {
+            Some((*vlan, *vni))
+        }
         Step::Admit { vni, .. } | Step::Dismiss { vni, .. } => Some((0, *vni)),
         _ => None,
     }
@@ -81,7 +85,11 @@ impl SingleDevice {
                     self.delete_first(run.iter().map(|(_, step)| step));
                     self.one_by_one(run, fates);
                 }
-                Step::Map { .. } | Step::Unmap { .. } | Step::Admit { .. } | Step::Dismiss { .. } => {
+                Step::Map { .. }
+                | Step::Unmap { .. }
+                | Step::Admit { .. }
+                | Step::Dismiss { .. }
+                | Step::Suppress { .. } => {
                     // In order, consecutive ones become ranges.
                     run.sort_by_key(|(_, step)| subject(step));
                     run.chunks(ENTRIES).for_each(|part| self.part(part, fates));
@@ -101,7 +109,7 @@ impl SingleDevice {
         }
     }
 
-    /// Mappings, or entries of a VNI filter: all in one message.
+    /// Mappings, what they say of ARP, or entries of a VNI filter: all in one message.
     fn part(&mut self, items: &[Item], fates: &mut [Fate]) {
         let Some((_, kind)) = items.first() else { return };
         let Some(vxlan) = self.shared_devices().1 else { return };
@@ -118,6 +126,10 @@ impl SingleDevice {
             Step::Map { .. } => codec::change_vlans(RTM_SETLINK, vxlan, &vlans(), &subjects, batch),
             // The mapping goes with the VLAN.
             Step::Unmap { .. } => codec::change_vlans(RTM_DELLINK, vxlan, &vlans(), &[], batch),
+            Step::Suppress { on, .. } => {
+                let vlans: Vec<u16> = subjects.iter().map(|(vlan, _)| *vlan).collect();
+                codec::change_suppression(vxlan, &vlans, *on, batch);
+            }
             Step::Admit { .. } => codec::change_filter(RTM_NEWTUNNEL, vxlan, &vnis(), batch),
             _ => codec::change_filter(RTM_DELTUNNEL, vxlan, &vnis(), batch),
         }
@@ -128,8 +140,8 @@ impl SingleDevice {
             return;
         };
         let read = match kind {
-            Step::Map { .. } | Step::Unmap { .. } => self.read_vlans_of(vxlan),
-            _ => self.read_filter(vxlan),
+            Step::Admit { .. } | Step::Dismiss { .. } => self.read_filter(vxlan),
+            _ => self.read_vlans_of(vxlan),
         };
         let left: Vec<Item> = items.iter().filter(|(_, step)| !self.holds(vxlan, step)).cloned().collect();
         if left.len() > 1 && read.is_ok() && !matches!(refusal.errno, Errno::PERM | Errno::ACCESS) {
@@ -157,7 +169,15 @@ impl SingleDevice {
     /// The kernel did it: so it is now.
     fn believe(&mut self, vxlan: u32, step: &Step) {
         match step {
-            Step::Map { vlan, vni, .. } => self.vlans.set(vxlan, *vlan, mapping(*vni)),
+            Step::Map { vlan, vni, .. } => {
+                let suppress = self.vlans.get(vxlan, *vlan).is_some_and(|before| before.suppress);
+                self.vlans.set(vxlan, *vlan, Entry { suppress, ..Entry::mapping(*vni) });
+            }
+            Step::Suppress { vlan, on, .. } => {
+                if let Some(entry) = self.vlans.get(vxlan, *vlan) {
+                    self.vlans.set(vxlan, *vlan, Entry { suppress: *on, ..entry });
+                }
+            }
             Step::Unmap { vlan, .. } => self.vlans.unset(vxlan, *vlan),
             Step::Admit { vni, .. } => {
                 self.filters.entry(vxlan).or_default().insert(vni.get(), vni.get());
@@ -171,10 +191,12 @@ impl SingleDevice {
 
     /// Is it so now?
     fn holds(&self, vxlan: u32, step: &Step) -> bool {
+        let entry = |vlan: &u16| self.vlans.get(vxlan, *vlan);
         let admitted = |vni: &Vni| self.filters.get(&vxlan).is_some_and(|filter| filter.contains(*vni));
         match step {
-            Step::Map { vlan, vni, .. } => self.vlans.get(vxlan, *vlan) == Some(mapping(*vni)),
-            Step::Unmap { vlan, .. } => self.vlans.get(vxlan, *vlan).is_none(),
+            Step::Map { vlan, vni, .. } => entry(vlan).is_some_and(|entry| entry.is(Entry::mapping(*vni))),
+            Step::Unmap { vlan, .. } => entry(vlan).is_none(),
+            Step::Suppress { vlan, on, .. } => entry(vlan).is_some_and(|entry| entry.suppress == *on),
             Step::Admit { vni, .. } => admitted(vni),
             Step::Dismiss { vni, .. } => !admitted(vni),
             _ => false,

@@ -81,7 +81,7 @@ impl SingleDevice {
         for _ in 0..ROUNDS {
             *vlans = Vlans::default();
             self.base.batch.clear();
-            codec::get_vlans(link, &mut self.base.batch);
+            codec::get_vlans(link, self.goes_by_vlans(), &mut self.base.batch);
             let asked = self.base.requests.ask(&mut self.base.batch, &mut |m| {
                 if m.kind == RTM_NEWVLAN {
                     codec::read_vlans(m.body).for_each(|run| vlans.add(run));

@@ -6,7 +6,7 @@ use foldhash::fast::RandomState;
 use types::Vni;
 
 use super::super::ROUNDS;
-use super::super::links;
+use super::super::links::{self, Port};
 use super::super::marks;
 use super::super::refused;
 use super::super::rows::Place;
@@ -31,8 +31,35 @@ impl SingleDevice {
 
     fn plan_overlay(&self) -> Result<Vec<Step>, Error> {
         let (vtep, port) = self.underlay;
-        let suppress = !self.suppressing.is_empty();
-        devices::plan_overlay(Overlay { config: &self.base.config, vtep, port, suppress }, &self.base.links)
+        let config = &self.base.config;
+        let suppress = self.suppression.wanted();
+        devices::plan_overlay(Overlay { config, vtep, port, suppress }, &self.base.links)
+    }
+
+    /// The settings of the port of the VXLAN device, if it is one.
+    fn vxlan_port(&self) -> Option<Port> {
+        self.base.links.get(self.shared_devices().1?)?.port
+    }
+
+    /// Is the port set as the VNIs that there are now want ARP and ND answered?
+    pub(super) fn suppresses_as_wanted(&self) -> bool {
+        self.vxlan_port().is_none_or(|found| {
+            let wanted = self.suppression.wanted().port(Some(found));
+            (wanted.suppress, wanted.vlan_suppress) == (found.suppress, found.vlan_suppress)
+        })
+    }
+
+    /// Does the port go by VLANs in what it suppresses?
+    pub(super) fn goes_by_vlans(&self) -> bool {
+        self.vxlan_port().is_some_and(|port| port.vlan_suppress == Some(true))
+    }
+
+    /// What cannot be had here.
+    pub(super) fn limit(&self) -> Option<String> {
+        if self.base.config.discover {
+            return None;
+        }
+        self.suppression.limit(&self.vxlan_name, self.vxlan_port()?)
     }
 
     /// Reads the shared devices anew. Are they as they should be?
@@ -185,6 +212,7 @@ impl SingleDevice {
             | Step::Unmap { .. }
             | Step::Admit { .. }
             | Step::Dismiss { .. }
+            | Step::Suppress { .. }
             | Step::CreateTable { .. } => return Ok(()),
         };
         self.base.batch = batch;
@@ -308,11 +336,7 @@ impl SingleDevice {
         }
         self.underlay = (last.vtep, last.port);
         for l2 in &group {
-            if l2.arp_suppression {
-                self.suppressing.insert(l2.vni);
-            } else {
-                self.suppressing.remove(&l2.vni);
-            }
+            self.suppression.hear(l2);
         }
         self.watch(&group);
         if let Err(error) = self.put_overlay() {
@@ -435,9 +459,7 @@ impl SingleDevice {
             return self.discovered(vni).map_or_else(|| cannot(&self.not_found(vni)), |_| Vec::new());
         }
         self.underlay = (l2.vtep, l2.port);
-        if l2.arp_suppression {
-            self.suppressing.insert(vni);
-        }
+        self.suppression.hear(l2);
         self.watch(std::slice::from_ref(l2));
         let mut lines = Vec::new();
         if !std::mem::replace(&mut self.described, true) {

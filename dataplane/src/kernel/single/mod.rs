@@ -34,6 +34,7 @@ use crate::rows::{Key, Row, Rows};
 use alloc::Alloc;
 use codec::{RTNLGRP_BRVLAN, RTNLGRP_TUNNEL};
 use devices::{Now, Step};
+use suppress::Suppression;
 use vlans::{Filter, Vlans};
 
 mod alloc;
@@ -46,6 +47,7 @@ mod events;
 mod look;
 mod manage;
 mod remove;
+mod suppress;
 mod tables;
 mod vlans;
 
@@ -63,9 +65,9 @@ pub struct SingleDevice {
     alloc: Alloc,
     /// The VNI whose rows are those of a VLAN of a bridge.
     holders: HashMap<(u32, u16), Vni, RandomState>,
-    /// VNIs that were put and want their hosts' ARP answered.
-    suppressing: BTreeSet<Vni>,
-    /// Those of them that have had an address to keep.
+    /// Which of the VNIs that were put want their hosts' ARP answered.
+    suppression: Suppression,
+    /// Those that have had an address to keep.
     tabled: HashSet<Vni, RandomState>,
     /// Mapped on a VXLAN device in this run: on one that is not ours, only these are.
     made: HashSet<Vni, RandomState>,
@@ -119,7 +121,7 @@ impl SingleDevice {
             filters: HashMap::default(),
             alloc: Alloc::default(),
             holders: HashMap::default(),
-            suppressing: BTreeSet::new(),
+            suppression: Suppression::default(),
             tabled: HashSet::default(),
             made: HashSet::default(),
             fresh: HashSet::default(),
@@ -333,6 +335,10 @@ impl Backend for SingleDevice {
             }
             _ => vec![plane::Step::of(op)],
         }
+    }
+
+    fn limits(&self) -> Vec<String> {
+        self.limit().into_iter().collect()
     }
 
     fn port(&mut self, vni: Vni, interface: &str) -> Result<PortPlace, Error> {

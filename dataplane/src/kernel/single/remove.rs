@@ -55,7 +55,7 @@ impl SingleDevice {
     fn gone(&mut self, vni: Vni) {
         self.forget(vni);
         self.alloc.release(vni);
-        self.suppressing.remove(&vni);
+        self.suppression.forget(vni);
         self.tabled.remove(&vni);
         self.made.remove(&vni);
         self.fresh.remove(&vni);
@@ -69,13 +69,14 @@ impl SingleDevice {
         alias == Some(marks::OVERLAY)
     }
 
-    /// Takes the shared devices away if no VNI is left on them; else they may have to answer ARP no more.
+    /// Takes the shared devices away if no VNI is left on them; else it may be that they are to answer ARP
+    /// no more, or now they can.
     fn end_or_shrink(&mut self) -> Result<(), Error> {
         let (_, vxlan) = self.shared_devices();
         let mapped =
             vxlan.is_some_and(|index| self.owns_vxlan() && self.vlans.mappings(index).next().is_some());
         if !self.base.vnis.is_empty() {
-            return if self.suppressing.is_empty() { self.put_overlay() } else { Ok(()) };
+            return if self.suppresses_as_wanted() { Ok(()) } else { self.put_overlay() };
         }
         if mapped { Ok(()) } else { self.end() }
     }

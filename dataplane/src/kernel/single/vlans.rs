@@ -88,7 +88,8 @@ impl Vlans {
     /// Is the link in this VLAN and in no other, without a tag?
     pub(super) fn is_access(&self, link: u32, vlan: u16) -> bool {
         let mut vlans = self.of(link);
-        vlans.next() == Some((vlan, Entry::ACCESS)) && vlans.next().is_none()
+        let right = |(own, entry): (u16, Entry)| own == vlan && entry.is(Entry::ACCESS);
+        vlans.next().is_some_and(right) && vlans.next().is_none()
     }
 }
 

@@ -357,6 +357,7 @@ impl Dataplane for Switch {
             failing: failing + blocked,
             repairs: self.repairs,
             last_error: self.last_error.clone(),
+            limits: Vec::new(),
             last_resync: self.last_resync,
         }
     }

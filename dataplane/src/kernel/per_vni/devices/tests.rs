@@ -25,7 +25,8 @@ fn devices() -> (Link, Link) {
     };
     let mark = Some(alias(vni(100)));
     let bridge = Link { alias: mark.clone(), ..link(10, "br-evpn-100", Kind::Bridge(Bridge::default())) };
-    let port = Some(Port { learning: false, suppress: true, flood: true, vlan_tunnel: false });
+    let port = Port { learning: false, suppress: true, vlan_suppress: None, flood: true, vlan_tunnel: false };
+    let port = Some(port);
     let vxlan = Link { alias: mark, master: Some(10), port, ..link(11, "vxlan1-100", Kind::Vxlan(vxlan)) };
     (bridge, vxlan)
 }

@@ -50,6 +50,20 @@ fn vlans_are_read() {
 }
 
 #[test]
+fn suppression_is_read_as_written() {
+    let mut batch = Batch::default();
+    change_suppression(7, &[5, 6, 7, 9], true, &mut batch);
+    let bytes = body(&mut batch);
+    let of = |entry: Entry| Entry { suppress: true, ..entry };
+    let run = |first, last| Run { link: 7, first, last, entry: of(Entry::default()) };
+    assert_eq!(read_vlans(&bytes).collect::<Vec<_>>(), [run(5, 7), run(9, 9)]);
+    assert!(of(Entry::ACCESS).is(Entry::ACCESS) && !of(Entry::ACCESS).is(Entry::default()));
+    let mut batch = Batch::default();
+    change_suppression(7, &[5], false, &mut batch);
+    assert!(!read_vlans(&body(&mut batch)).next().unwrap().entry.suppress);
+}
+
+#[test]
 fn what_makes_no_sense_is_left_out() {
     let bytes = newvlan(
         7,

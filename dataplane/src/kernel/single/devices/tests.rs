@@ -10,7 +10,8 @@ fn config() -> KernelConfig {
 }
 
 const BRIDGE: Bridge = Bridge { vlan_filtering: Some(true), default_pvid: Some(0) };
-const PORT: Port = Port { learning: false, suppress: true, flood: true, vlan_tunnel: true };
+const PORT: Port =
+    Port { learning: false, suppress: true, vlan_suppress: None, flood: true, vlan_tunnel: true };
 
 fn vxlan_device() -> Vxlan {
     Vxlan {
@@ -44,7 +45,15 @@ fn texts(steps: &[Step]) -> Vec<String> {
 }
 
 fn overlay(config: &KernelConfig, all: impl IntoIterator<Item = Link>) -> Result<Vec<String>, String> {
-    let want = Overlay { config, vtep: [10, 0, 0, 1].into(), port: 4789, suppress: true };
+    overlay_with(config, all, Wanted::Everywhere)
+}
+
+fn overlay_with(
+    config: &KernelConfig,
+    all: impl IntoIterator<Item = Link>,
+    suppress: Wanted,
+) -> Result<Vec<String>, String> {
+    let want = Overlay { config, vtep: [10, 0, 0, 1].into(), port: 4789, suppress };
     plan_overlay(want, &links(all)).map(|steps| texts(&steps)).map_err(|error| error.to_string())
 }
 
@@ -113,6 +122,29 @@ fn what_is_ours_is_changed_or_made_again() {
         assert_eq!(steps.len(), expected.len(), "{steps:?}");
         assert!(steps.iter().zip(*expected).all(|(step, start)| step.starts_with(start)), "{steps:?}");
     }
+}
+
+#[test]
+fn suppression_is_per_vlan_where_the_kernel_has_that() {
+    let steps = |found: Option<bool>, wanted| {
+        let (bridge, vxlan) = devices(false);
+        let port = Some(Port { suppress: false, vlan_suppress: found, ..PORT });
+        let all = [bridge, Link { port, ..vxlan }];
+        overlay_with(&config(), all, wanted).unwrap()
+    };
+    let set =
+        |what| [format!("set bridge port vxlan1: learning off, VLAN tunnel on, ARP suppression {what}")];
+    assert_eq!(steps(None, Wanted::Everywhere), set("on"));
+    assert_eq!(steps(None, Wanted::Somewhere), [""; 0], "for all or for none");
+    assert_eq!(steps(Some(false), Wanted::Somewhere), set("per VLAN, if the kernel can"));
+    assert_eq!(steps(Some(true), Wanted::Somewhere), [""; 0]);
+    assert_eq!(steps(Some(true), Wanted::Nowhere), [""; 0]);
+    assert_eq!(steps(Some(false), Wanted::Nowhere), [""; 0]);
+    // Not there yet: who plans does not know what the kernel can.
+    let plan = |wanted| overlay_with(&config(), [], wanted).unwrap()[3].clone();
+    assert_eq!([plan(Wanted::Somewhere)], set("per VLAN, if the kernel can"));
+    assert_eq!([plan(Wanted::Everywhere)], set("on"));
+    assert_eq!([plan(Wanted::Nowhere)], set("off"));
 }
 
 #[test]
@@ -254,7 +286,7 @@ impl Host {
         let tabled = [vni(100), vni(22_001)].into_iter().collect();
         let mut host = Self { links: links(all), vlans: Vlans::default(), filter: Filter::default(), tabled };
         for (vlan, n, port) in [(2, 100, 12), (3, 200, 13)] {
-            host.vlans.set(11, vlan, mapping(vni(n)));
+            host.vlans.set(11, vlan, Entry::mapping(vni(n)));
             host.vlans.set(port, vlan, Entry::ACCESS);
             host.filter.insert(n, n);
         }
@@ -320,6 +352,38 @@ fn a_vni_gets_what_it_lacks() {
 }
 
 #[test]
+fn a_vlan_says_whether_it_suppresses_if_the_port_goes_by_vlans() {
+    let mut host = Host::new();
+    let off = |n| L2Vni { arp_suppression: false, ..l2(n, &[]) };
+    let set = |host: &mut Host, suppress| {
+        let entry = Entry { suppress, ..Entry::mapping(vni(100)) };
+        host.vlans.set(11, 2, entry);
+    };
+    set(&mut host, true);
+    assert_eq!(host.plan(&l2(100, &[]), 2), [""; 0], "the port does not go by that");
+    let (_, vxlan) = devices(true);
+    host.links.insert(Link { port: Some(Port { vlan_suppress: Some(true), ..PORT }), ..vxlan });
+    assert_eq!(host.plan(&l2(100, &[]), 2), [""; 0]);
+    assert_eq!(host.plan(&off(100), 2), ["turn ARP suppression off in VLAN 2 (VNI 100)", "delete br-evpn.2"]);
+    set(&mut host, false);
+    assert_eq!(host.plan(&l2(100, &[]), 2), ["turn ARP suppression on in VLAN 2 (VNI 100)"]);
+    // A VLAN that has yet to come suppresses nothing.
+    assert_eq!(
+        host.plan(&l2(300, &[]), 13),
+        [
+            "map VLAN 13 of vxlan1 to VNI 300",
+            "have vxlan1 take packets of VNI 300",
+            "turn ARP suppression on in VLAN 13 (VNI 300)",
+        ]
+    );
+    assert_eq!(host.plan(&off(300), 13).len(), 2);
+    // Neither does one that another VNI leaves.
+    set(&mut host, true);
+    let steps = host.plan(&l2(300, &[]), 2);
+    assert!(steps.contains(&"turn ARP suppression on in VLAN 2 (VNI 300)".to_owned()), "{steps:?}");
+}
+
+#[test]
 fn what_somebody_changed_is_put_right() {
     type Damage = fn(&mut Host);
     let cases: &[(Damage, &[&str])] = &[
@@ -327,7 +391,7 @@ fn what_somebody_changed_is_put_right() {
         (|h| h.vlans.set(11, 2, Entry::default()), &["map VLAN 2 of vxlan1 to VNI 100"]),
         // Untagged, frames would lose the tag before it is looked at.
         (
-            |h| h.vlans.set(11, 2, Entry { untagged: true, ..mapping(vni(100)) }),
+            |h| h.vlans.set(11, 2, Entry { untagged: true, ..Entry::mapping(vni(100)) }),
             &["map VLAN 2 of vxlan1 to VNI 100"],
         ),
         (|h| h.filter.remove(100, 100), &["have vxlan1 take packets of VNI 100"]),
