@@ -220,9 +220,9 @@ pub trait Backend: fmt::Debug {
         Vec::new()
     }
 
-    /// What an op would do.
-    fn describe(&mut self, op: &Op) -> Vec<Step> {
-        vec![Step::of(op)]
+    /// What ops would do, which are all there is to be done: a dry run asks once.
+    fn describe(&mut self, ops: &[Op]) -> Vec<Step> {
+        ops.iter().map(Step::of).collect()
     }
 
     /// What is wanted of it, as it was last told, and cannot be had here: a line each, with what to do. Those are no
@@ -295,8 +295,8 @@ impl<B: Backend + ?Sized> Backend for Box<B> {
         (**self).describe_clear(wanted)
     }
 
-    fn describe(&mut self, op: &Op) -> Vec<Step> {
-        (**self).describe(op)
+    fn describe(&mut self, ops: &[Op]) -> Vec<Step> {
+        (**self).describe(ops)
     }
 
     fn limits(&self) -> Vec<String> {

@@ -484,8 +484,7 @@ impl<B: Backend> Reconciler<B> {
         self.ask_found = true;
         self.take_found(Time::ZERO, out);
         self.look_at_clients_dry(out);
-        let mut steps = Vec::new();
-        let mut ops = Vec::new();
+        let (mut devices, mut ops) = (Vec::new(), Vec::new());
         let wanted = self.intent.rows();
         let settled = self.intent.settled();
         for vni in self.backend.vnis()? {
@@ -503,15 +502,14 @@ impl<B: Backend> Reconciler<B> {
         for (vni, state) in vnis.into_iter().zip(states) {
             state?;
             let Some(device) = wanted.device(vni).cloned().map(Row::Vni) else { continue };
-            steps.append(&mut self.backend.describe(&Op::Put(device.clone())));
+            devices.push(Op::Put(device.clone()));
             have.insert(device);
             let mut keys = Vec::new();
             plan::differences(wanted, &have, vni, settled, &mut keys);
             plan::plan(wanted, &have, &keys, &mut ops);
         }
-        for op in &ops {
-            steps.append(&mut self.backend.describe(op));
-        }
+        devices.append(&mut ops);
+        let mut steps = self.backend.describe(&devices);
         if settled {
             steps.append(&mut self.backend.describe_clear(self.wants_devices()));
         }

@@ -2,6 +2,7 @@
 
 use dataplane::intent::{Change, L2Vni, Local};
 use dataplane::kernel::KernelConfig;
+use dataplane::plane::{Action, Step};
 use dataplane::reconciler::{Event, Output};
 
 use crate::devices::{base, veth};
@@ -211,6 +212,37 @@ fn one_vni_without_suppression_keeps_what_it_floods() {
         assert!(port().contains("neigh_suppress off") && host.r.status().limits.is_empty());
         host.assert_in_sync();
         assert_eq!(host.r.status().repairs, repairs, "{:?}", host.outputs);
+    });
+}
+
+#[test]
+fn a_dry_run_knows_what_all_vnis_want() {
+    in_namespace("vlans::a_dry_run_knows_what_all_vnis_want", || {
+        let plan = |changes: &[Change]| {
+            let mut r = reconciler(config());
+            changes.iter().for_each(|change| r.change(change));
+            r.dry_run(&mut Vec::new()).unwrap()
+        };
+        let words = |steps: &[Step], of: &str| -> Vec<String> {
+            steps.iter().map(|step| step.what.clone()).filter(|what| what.contains(of)).collect()
+        };
+        let set = "set bridge port vxlan1: learning off, VLAN tunnel on, ARP suppression";
+        let mixed = [without_suppression(100), Change::PutVni(l2(101, &[])), Change::Settled];
+        let per_vlan = format!("vni 100: {set} per VLAN, if the kernel can");
+        assert_eq!(words(&plan(&mixed), "bridge port"), [per_vlan]);
+        let all = [Change::PutVni(l2(100, &[])), Change::PutVni(l2(101, &[])), Change::Settled];
+        assert_eq!(words(&plan(&all), "bridge port"), [format!("vni 100: {set} on")]);
+        // What stands in the way of one stands in the way of all.
+        sh("ip link add vxlan1 type veth peer name x");
+        let steps = plan(&all);
+        let reason =
+            "cannot use VXLAN device vxlan1: it exists and is a veth device; remove it, or set another vxlan";
+        assert_eq!(words(&steps, ""), [format!("vni 100: {reason}"), format!("vni 101: {reason}")]);
+        assert!(steps.iter().all(|step| step.action == Action::Cannot));
+        sh("ip link del vxlan1");
+        // Once done, nothing is left but what cannot be had.
+        let host = Host::new(&mixed);
+        assert_eq!(words(&plan(&mixed), ""), host.r.status().limits);
     });
 }
 

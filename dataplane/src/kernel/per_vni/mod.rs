@@ -301,26 +301,33 @@ impl Backend for Kernel {
         room.chain(self.base.describe_ports()).collect()
     }
 
-    fn describe(&mut self, op: &Op) -> Vec<plane::Step> {
+    fn describe(&mut self, ops: &[Op]) -> Vec<plane::Step> {
         let planned = |vni, step: &devices::Step| plane::Step::device(step.action(), vni, step);
-        if let Op::Put(Row::Vni(l2)) = op {
-            self.base.wants(l2);
-        }
-        match op {
-            Op::Put(Row::Vni(l2)) => match self.plan(l2) {
-                Ok(plan) => {
-                    let described = std::mem::replace(&mut self.described, true);
-                    let room = devices::make_room(&self.base.config, &self.base.links);
-                    let room = if described { Vec::new() } else { room };
-                    let steps = room.iter().chain(&plan.steps).map(|step| planned(l2.vni, step));
-                    let problems = plan.problems.iter().map(|error| plane::Step::cannot(l2.vni, error));
-                    steps.chain(problems).collect()
+        // What goes of the other layout goes with the first that comes.
+        let mut room = devices::make_room(&self.base.config, &self.base.links);
+        let mut lines = Vec::new();
+        for op in ops {
+            match op {
+                Op::Put(Row::Vni(l2)) => {
+                    self.base.wants(l2);
+                    match self.plan(l2) {
+                        Ok(plan) => {
+                            self.described = true;
+                            let steps = room.drain(..).chain(plan.steps);
+                            lines.extend(steps.map(|step| planned(l2.vni, &step)));
+                            lines
+                                .extend(plan.problems.iter().map(|error| plane::Step::cannot(l2.vni, error)));
+                        }
+                        Err(error) => lines.push(plane::Step::cannot(l2.vni, &error)),
+                    }
                 }
-                Err(error) => vec![plane::Step::cannot(l2.vni, &error)],
-            },
-            Op::Remove(vni) => self.plan_removal(*vni).iter().map(|step| planned(*vni, step)).collect(),
-            _ => vec![plane::Step::of(op)],
+                Op::Remove(vni) => {
+                    lines.extend(self.plan_removal(*vni).iter().map(|step| planned(*vni, step)));
+                }
+                _ => lines.push(plane::Step::of(op)),
+            }
         }
+        lines
     }
 
     fn port(&mut self, vni: Vni, interface: &str) -> Result<PortPlace, Error> {

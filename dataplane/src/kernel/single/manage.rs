@@ -15,10 +15,12 @@ use super::SingleDevice;
 use super::codec::{self, Entry};
 use super::devices::{self, NO_FILTERING, Overlay, Plan, Step};
 use super::edit::Fate;
+use super::suppress::Suppression;
 use crate::backend::{Error, ErrorKind, Outcome};
 use crate::intent::L2Vni;
-use crate::plane;
-use crate::rows::Rows;
+use crate::plan::Op;
+use crate::plane::{self, Action, Thing};
+use crate::rows::{Row, Rows};
 
 /// The kernel has done as it was told, and it is not so.
 fn undone(step: &Step) -> Error {
@@ -450,33 +452,62 @@ impl SingleDevice {
         }
     }
 
-    /// What putting a VNI would do.
-    pub(super) fn describe_vni(&mut self, l2: &L2Vni) -> Vec<plane::Step> {
+    /// What ops would do. They are all that is wanted: each VNI has its say before the shared devices are planned.
+    pub(super) fn describe_ops(&mut self, ops: &[Op]) -> Vec<plane::Step> {
+        let vnis = ops.iter().filter_map(|op| match op {
+            Op::Put(Row::Vni(l2)) => Some(l2),
+            _ => None,
+        });
+        self.suppression = Suppression::default();
+        for l2 in vnis {
+            self.underlay = (l2.vtep, l2.port);
+            self.suppression.hear(l2);
+        }
+        let mut overlay = self.plan_overlay();
+        let limit = self.limit().map(|limit| plane::Step::new(Action::Cannot, Thing::Device, limit));
+        let mut lines = Vec::from_iter(limit);
+        for op in ops {
+            match op {
+                Op::Put(Row::Vni(l2)) => self.describe_vni(l2, &mut overlay, &mut lines),
+                Op::Remove(vni) => {
+                    let planned = |step: &Step| plane::Step::device(step.action(), *vni, step);
+                    lines.extend(self.removal(*vni).iter().map(planned));
+                }
+                _ => lines.push(plane::Step::of(op)),
+            }
+        }
+        lines
+    }
+
+    /// What putting a VNI would do; the first one has the shared devices made.
+    fn describe_vni(
+        &mut self,
+        l2: &L2Vni,
+        overlay: &mut Result<Vec<Step>, Error>,
+        lines: &mut Vec<plane::Step>,
+    ) {
         let vni = l2.vni;
-        let cannot = |error: &Error| vec![plane::Step::cannot(vni, error)];
+        let cannot = |error: &Error| plane::Step::cannot(vni, error);
         let planned = |step: &Step| plane::Step::device(step.action(), vni, step);
         if self.base.config.discover {
-            return self.discovered(vni).map_or_else(|| cannot(&self.not_found(vni)), |_| Vec::new());
-        }
-        self.underlay = (l2.vtep, l2.port);
-        self.suppression.hear(l2);
-        self.watch(std::slice::from_ref(l2));
-        let mut lines = Vec::new();
-        if !std::mem::replace(&mut self.described, true) {
-            match self.plan_overlay() {
-                Ok(steps) => lines.extend(steps.iter().map(planned)),
-                Err(error) => return cannot(&error),
+            if self.discovered(vni).is_none() {
+                lines.push(cannot(&self.not_found(vni)));
             }
+            return;
+        }
+        self.watch(std::slice::from_ref(l2));
+        match overlay {
+            Ok(steps) => lines.extend(std::mem::take(steps).iter().map(planned)),
+            Err(error) => return lines.push(cannot(error)),
         }
         match self.assign(&mut vec![l2.clone()]).into_iter().next() {
             Some(Ok(vlan)) => {
                 let plan = self.now(|now| devices::plan_vni(l2, vlan, now));
                 lines.extend(plan.steps.iter().map(planned));
-                lines.extend(plan.problems.iter().flat_map(cannot));
+                lines.extend(plan.problems.iter().map(cannot));
             }
-            Some(Err(error)) => lines.extend(cannot(&error)),
+            Some(Err(error)) => lines.push(cannot(&error)),
             None => {}
         }
-        lines
     }
 }

@@ -99,8 +99,6 @@ pub struct SingleDevice {
     ports: BTreeSet<u32>,
     /// Steps of VNIs that failed when they were put: to be tried again when the VNI is put again.
     undone: HashMap<Vni, Vec<Step>, RandomState>,
-    /// A dry run has said what the shared devices need.
-    described: bool,
     /// People were told of mappings of others.
     strangers_told: bool,
     /// The VNIs that others set up, as last looked.
@@ -138,7 +136,6 @@ impl SingleDevice {
             shaken: false,
             ports: BTreeSet::new(),
             undone: HashMap::default(),
-            described: false,
             strangers_told: false,
             known: BTreeMap::new(),
             waiting: BTreeSet::new(),
@@ -239,8 +236,6 @@ impl Backend for SingleDevice {
     }
 
     fn vnis(&mut self) -> Result<Vec<Vni>, Error> {
-        // What is described after this is of another look.
-        self.described = false;
         self.base.read_links()?;
         self.read_vlans()?;
         let mut vnis: BTreeSet<Vni> = self.base.vnis.keys().copied().collect();
@@ -326,15 +321,8 @@ impl Backend for SingleDevice {
         self.base.describe_ports().chain(end).collect()
     }
 
-    fn describe(&mut self, op: &Op) -> Vec<plane::Step> {
-        match op {
-            Op::Put(Row::Vni(l2)) => self.describe_vni(l2),
-            Op::Remove(vni) => {
-                let planned = |step: &Step| plane::Step::device(step.action(), *vni, step);
-                self.removal(*vni).iter().map(planned).collect()
-            }
-            _ => vec![plane::Step::of(op)],
-        }
+    fn describe(&mut self, ops: &[Op]) -> Vec<plane::Step> {
+        self.describe_ops(ops)
     }
 
     fn limits(&self) -> Vec<String> {
