@@ -132,6 +132,7 @@ fn what_somebody_changes_is_put_right() {
             "bridge vni delete vni 100 dev vxlan1",
             "bridge vlan del vid 2 dev veth1",
             "bridge vlan add vid 9 dev veth1 pvid untagged",
+            "bridge vlan add vid 1 dev vxlan1 pvid untagged",
             "ip link del br-evpn.2",
             "ip link set br-evpn type bridge vlan_filtering 0",
             "ip link set vxlan1 nomaster",
@@ -144,6 +145,10 @@ fn what_somebody_changes_is_put_right() {
             host.until("all in sync", |host| host.r.status().in_sync);
             assert_eq!(host.r.status().last_resync, compared, "noticed by the timer alone: {command}");
         }
+        // Nor does a default VLAN stay that comes later: there would be the packets of VNIs without a VLAN.
+        sh("ip link set br-evpn type bridge vlan_default_pvid 1");
+        host.until("out of VLAN 1", |_| !sh("bridge vlan show dev vxlan1").contains("PVID"));
+        host.until("an access port again", |_| place("veth1") == "vni 100");
         // Who sets the table up loses what is in it; that comes back.
         sh("ip link set br-evpn.2 up; ip link set br-evpn.2 down");
         host.until("neighbours", |_| neighbours(100).iter().any(|line| line.starts_with("192.0.2.1 ")));

@@ -41,6 +41,7 @@ pub(super) enum Step {
     Attach { port: String, bridge: String },
     Release { port: String, bridge: String },
     Up { name: String },
+    Leave { port: String, vlan: u16 },
     Access { port: String, vlan: u16 },
     Map { vlan: u16, vxlan: Arc<str>, vni: Vni },
     Unmap { vlan: u16, vxlan: Arc<str>, vni: Vni },
@@ -59,9 +60,11 @@ impl Step {
             | Self::CreateTable { .. }
             | Self::Map { .. }
             | Self::Admit { .. } => Action::Add,
-            Self::Delete { .. } | Self::Release { .. } | Self::Unmap { .. } | Self::Dismiss { .. } => {
-                Action::Remove
-            }
+            Self::Delete { .. }
+            | Self::Release { .. }
+            | Self::Leave { .. }
+            | Self::Unmap { .. }
+            | Self::Dismiss { .. } => Action::Remove,
             Self::FilterVlans { .. }
             | Self::SetLocal { .. }
             | Self::StopLearning { .. }
@@ -97,6 +100,7 @@ impl fmt::Display for Step {
             Self::Attach { port, bridge } => write!(f, "attach {port} to {bridge}"),
             Self::Release { port, bridge } => write!(f, "release {port} from {bridge}"),
             Self::Up { name } => write!(f, "set {name} up"),
+            Self::Leave { port, vlan } => write!(f, "take {port} out of VLAN {vlan}, which is no VNI's"),
             Self::Access { port, vlan } => write!(f, "make {port} an access port of VLAN {vlan}"),
             Self::Map { vlan, vxlan, vni } => write!(f, "map VLAN {vlan} of {vxlan} to VNI {vni}"),
             Self::Unmap { vlan, vxlan, vni } => write!(f, "remove VLAN {vlan} (VNI {vni}) from {vxlan}"),
@@ -122,6 +126,8 @@ pub(super) struct Overlay<'a> {
     pub(super) port: u16,
     /// Which VNIs want ARP and ND answered.
     pub(super) suppress: Wanted,
+    /// The VXLAN device was put into the bridge by us.
+    pub(super) attached: bool,
 }
 
 fn conflict(action: String, reason: String) -> Error {
@@ -152,7 +158,7 @@ fn plan_left(config: &KernelConfig, links: &Links) -> Vec<Step> {
 }
 
 /// What brings the shared devices into their shape. `Err`: something stands in the way that is not ours to change.
-pub(super) fn plan_overlay(want: Overlay<'_>, links: &Links) -> Result<Vec<Step>, Error> {
+pub(super) fn plan_overlay(want: Overlay<'_>, links: &Links, vlans: &Vlans) -> Result<Vec<Step>, Error> {
     let config = want.config;
     let mut steps = Vec::new();
     let found = usable_vxlan(want, links)?;
@@ -194,6 +200,13 @@ pub(super) fn plan_overlay(want: Overlay<'_>, links: &Links) -> Result<Vec<Step>
     let port = want.suppress.port(found);
     if found != Some(port) {
         steps.push(Step::SetPort { name: name.clone(), port });
+    }
+    // A bridge may put its new ports into a VLAN. There, a VXLAN device hands it the packets of all VNIs that no VLAN stands
+    // for.
+    if let Some(link) = vxlan.filter(|link| in_place && (want.attached || is_overlay(link)))
+        && let Some((vlan, Entry { tunnel: None, .. })) = vlans.pvid(link.index)
+    {
+        steps.push(Step::Leave { port: name.clone(), vlan });
     }
     for (name, link) in [(bridge_name, bridge), (name, vxlan)] {
         if !link.is_some_and(|link| link.up) {

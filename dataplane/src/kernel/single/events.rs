@@ -146,6 +146,8 @@ impl SingleDevice {
     pub(super) fn heed_vlans(&mut self, of: Option<u32>) -> BTreeSet<u32> {
         let mut links = BTreeSet::new();
         let meant = |(link, _): &(u32, u16)| of.is_none_or(|of| *link == of);
+        // Nothing that comes into it is to be without a tag, whichever VLAN that would be in.
+        let vxlan = self.shared_devices().1.filter(|_| !self.base.config.discover);
         for ((link, vlan), word) in self.heard.extract_if(|key, _| meant(key)) {
             let (believed, heard) = (self.vlans.get(link, vlan), word.entry);
             if believed == heard {
@@ -158,6 +160,7 @@ impl SingleDevice {
                 Some(entry) => self.vlans.set(link, vlan, entry),
                 None => self.vlans.unset(link, vlan),
             }
+            self.shaken |= vxlan == Some(link) && heard.is_some_and(|entry| entry.pvid);
             let found = self.base.links.get(link);
             let bridge = found.and_then(|link| link.master).unwrap_or(link);
             self.base.affected.extend(self.holders.get(&(bridge, vlan)));

@@ -8,7 +8,6 @@ use types::Vni;
 use super::super::ROUNDS;
 use super::super::links::{self, Port};
 use super::super::marks;
-use super::super::refused;
 use super::super::rows::Place;
 use super::super::wire::{NLM_F_CREATE, NLM_F_EXCL, RTM_DELLINK, RTM_NEWLINK, RTM_SETLINK};
 use super::SingleDevice;
@@ -35,7 +34,10 @@ impl SingleDevice {
         let (vtep, port) = self.underlay;
         let config = &self.base.config;
         let suppress = self.suppression.wanted();
-        devices::plan_overlay(Overlay { config, vtep, port, suppress }, &self.base.links)
+        let vxlan = self.base.links.named(&config.vxlan);
+        let attached = vxlan.is_some_and(|link| self.base.ports.contains(link));
+        let want = Overlay { config, vtep, port, suppress, attached };
+        devices::plan_overlay(want, &self.base.links, &self.vlans)
     }
 
     /// The settings of the port of the VXLAN device, if it is one.
@@ -104,33 +106,9 @@ impl SingleDevice {
                 self.execute(step)?;
             }
             last = steps;
-        }
-        // New devices, or ones that were changed: nothing is known of their VLANs.
-        if !last.is_empty() {
+            // New devices, or ones that were changed: nothing is known of their VLANs.
             self.read_vlans()?;
         }
-        self.leave_default_vlan()
-    }
-
-    /// A bridge of somebody else's puts its new ports into a VLAN. There, a VXLAN device hands it the packets of all VNIs that
-    /// no VLAN stands for.
-    fn leave_default_vlan(&mut self) -> Result<(), Error> {
-        let (Some(bridge), Some(vxlan)) = self.shared_devices() else { return Ok(()) };
-        let default = self.base.links.get(bridge).and_then(|link| link.bridge()?.default_pvid);
-        let here = default.filter(|vlan| {
-            self.vlans.get(vxlan, *vlan).is_some_and(|entry| entry.pvid && entry.tunnel.is_none())
-        });
-        let Some(vlan) = here else { return Ok(()) };
-        let attached = self.base.links.get(vxlan).is_some_and(|link| self.base.ports.contains(link));
-        if !self.owns_vxlan() && !attached {
-            return Ok(());
-        }
-        self.base.batch.clear();
-        codec::change_vlans(RTM_DELLINK, vxlan, &[(vlan, Entry::default())], &[], &mut self.base.batch);
-        if let Some(refusal) = self.send() {
-            return Err(refused(format!("remove VLAN {vlan} from {}", self.vxlan_name), refusal));
-        }
-        self.vlans.unset(vxlan, vlan);
         Ok(())
     }
 
@@ -195,6 +173,11 @@ impl SingleDevice {
             }
             Step::Release { port, .. } => {
                 links::push(&mut batch, RTM_SETLINK, 0, &links::set_master(index(port)?, 0));
+                port
+            }
+            Step::Leave { port, vlan } => {
+                let vlans = [(*vlan, Entry::default())];
+                codec::change_vlans(RTM_DELLINK, index(port)?, &vlans, &[], &mut batch);
                 port
             }
             Step::Up { name } => {

@@ -16,6 +16,8 @@ use super::codec::{Entry, Run};
 pub(super) struct Vlans {
     links: HashMap<u32, BTreeMap<u16, Entry>, RandomState>,
     members: BTreeSet<(u16, u32)>,
+    /// The VLAN of a link that what comes in without a tag is in.
+    pvids: HashMap<u32, u16, RandomState>,
     /// The VLAN that stands for a VNI on a link.
     mapped: HashMap<(u32, Vni), u16, RandomState>,
 }
@@ -29,10 +31,11 @@ impl Vlans {
         self.unset(link, vlan);
         let vlans = self.links.entry(link).or_default();
         // A port has one PVID: the kernel takes it from the other without a word.
-        if entry.pvid {
-            for other in vlans.values_mut() {
-                other.pvid = false;
-            }
+        if entry.pvid
+            && let Some(old) = self.pvids.insert(link, vlan)
+            && let Some(other) = vlans.get_mut(&old)
+        {
+            other.pvid = false;
         }
         vlans.insert(vlan, entry);
         self.members.insert((vlan, link));
@@ -46,6 +49,9 @@ impl Vlans {
             self.links.remove(&link);
         }
         self.members.remove(&(vlan, link));
+        if old.pvid {
+            self.pvids.remove(&link);
+        }
         if let Some(vni) = old.tunnel
             && self.mapped.get(&(link, vni)) == Some(&vlan)
         {
@@ -73,6 +79,12 @@ impl Vlans {
     /// The links in a VLAN.
     pub(super) fn members(&self, vlan: u16) -> impl Iterator<Item = u32> {
         self.members.range((vlan, 0)..=(vlan, u32::MAX)).map(|(_, link)| *link)
+    }
+
+    /// The VLAN of a link that what comes in without a tag is in.
+    pub(super) fn pvid(&self, link: u32) -> Option<(u16, Entry)> {
+        let vlan = *self.pvids.get(&link)?;
+        Some((vlan, self.get(link, vlan)?))
     }
 
     /// The VLAN that stands for a VNI on a link.
@@ -171,10 +183,12 @@ mod tests {
         assert_eq!(vlans.mapped(7, vni(22_002)), Some(13));
         assert_eq!(vlans.members(13).collect::<Vec<_>>(), [7, 8]);
         assert!(vlans.is_access(8, 13));
+        assert_eq!((vlans.pvid(8), vlans.pvid(7)), (Some((13, Entry::ACCESS)), None));
         // The PVID moves; the old VLAN stays.
         vlans.set(8, 14, Entry::ACCESS);
         assert_eq!(vlans.get(8, 13), Some(Entry { pvid: false, ..Entry::ACCESS }));
         assert!(!vlans.is_access(8, 14));
+        assert_eq!(vlans.pvid(8), Some((14, Entry::ACCESS)));
         // Another VNI in the place of one, which then is mapped from elsewhere: the order does not matter.
         vlans.set(7, 20, tunnel(22_001));
         vlans.set(7, 12, tunnel(5));
@@ -185,6 +199,7 @@ mod tests {
         assert_eq!(vlans.mapped(7, vni(22_001)), None);
         vlans.clear(8);
         assert!(vlans.links.is_empty() && vlans.members.is_empty() && vlans.mapped.is_empty());
+        assert!(vlans.pvids.is_empty());
     }
 
     proptest! {

@@ -45,16 +45,18 @@ fn texts(steps: &[Step]) -> Vec<String> {
 }
 
 fn overlay(config: &KernelConfig, all: impl IntoIterator<Item = Link>) -> Result<Vec<String>, String> {
-    overlay_with(config, all, Wanted::Everywhere)
+    overlay_with(config, all, Wanted::Everywhere, false, &Vlans::default())
 }
 
 fn overlay_with(
     config: &KernelConfig,
     all: impl IntoIterator<Item = Link>,
     suppress: Wanted,
+    attached: bool,
+    vlans: &Vlans,
 ) -> Result<Vec<String>, String> {
-    let want = Overlay { config, vtep: [10, 0, 0, 1].into(), port: 4789, suppress };
-    plan_overlay(want, &links(all)).map(|steps| texts(&steps)).map_err(|error| error.to_string())
+    let want = Overlay { config, vtep: [10, 0, 0, 1].into(), port: 4789, suppress, attached };
+    plan_overlay(want, &links(all), vlans).map(|steps| texts(&steps)).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -130,7 +132,7 @@ fn suppression_is_per_vlan_where_the_kernel_has_that() {
         let (bridge, vxlan) = devices(false);
         let port = Some(Port { suppress: false, vlan_suppress: found, ..PORT });
         let all = [bridge, Link { port, ..vxlan }];
-        overlay_with(&config(), all, wanted).unwrap()
+        overlay_with(&config(), all, wanted, false, &Vlans::default()).unwrap()
     };
     let set =
         |what| [format!("set bridge port vxlan1: learning off, VLAN tunnel on, ARP suppression {what}")];
@@ -141,10 +143,26 @@ fn suppression_is_per_vlan_where_the_kernel_has_that() {
     assert_eq!(steps(Some(true), Wanted::Nowhere), [""; 0]);
     assert_eq!(steps(Some(false), Wanted::Nowhere), [""; 0]);
     // Not there yet: who plans does not know what the kernel can.
-    let plan = |wanted| overlay_with(&config(), [], wanted).unwrap()[3].clone();
+    let plan = |wanted| overlay_with(&config(), [], wanted, false, &Vlans::default()).unwrap()[3].clone();
     assert_eq!([plan(Wanted::Somewhere)], set("per VLAN, if the kernel can"));
     assert_eq!([plan(Wanted::Everywhere)], set("on"));
     assert_eq!([plan(Wanted::Nowhere)], set("off"));
+}
+
+#[test]
+fn our_device_leaves_a_vlan_that_is_no_vnis() {
+    let mut vlans = Vlans::default();
+    vlans.set(11, 1, Entry::ACCESS);
+    let steps = |ours, attached, vlans: &Vlans| {
+        let (bridge, vxlan) = devices(ours);
+        overlay_with(&config(), [bridge, vxlan], Wanted::Everywhere, attached, vlans).unwrap()
+    };
+    assert_eq!(steps(true, false, &vlans), ["take vxlan1 out of VLAN 1, which is no VNI's"]);
+    assert_eq!(steps(false, true, &vlans).len(), 1);
+    assert_eq!(steps(false, false, &vlans), [""; 0], "somebody else put it there");
+    // Of a VLAN that is a VNI's, that VNI sees to it.
+    vlans.set(11, 1, Entry { pvid: true, ..Entry::mapping(vni(100)) });
+    assert_eq!(steps(true, false, &vlans), [""; 0]);
 }
 
 #[test]
