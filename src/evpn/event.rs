@@ -158,7 +158,7 @@ impl fmt::Display for Event {
             EventKind::PrefixGone(prefix) => write!(f, "{prefix} is behind no VTEP any more"),
             EventKind::Found(None) => f.write_str("found"),
             EventKind::Found(Some(vlan)) => write!(f, "found, VLAN {vlan}"),
-            EventKind::Lost => f.write_str("gone: whoever set it up has taken it away"),
+            EventKind::Lost => f.write_str("gone: whoever set it up has taken it away, or set it down"),
             EventKind::Vlan(vlan, None) => write!(f, "is VLAN {vlan} here"),
             EventKind::Vlan(vlan, Some(old)) => write!(f, "is VLAN {vlan} here now, not {old}"),
             EventKind::ClientUp(name, interface) => write!(f, "client {name} is up at {interface}"),

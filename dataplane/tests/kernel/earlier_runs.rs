@@ -169,13 +169,6 @@ fn mappings_on_a_device_of_somebody_else() {
         let mut host = Host::new(&[put(100, 10), put(101, 20), put(102, 40)].concat());
         host.change(&[put_neighbour(100, "192.0.2.1", M), Change::Settled]);
         host.assert_in_sync();
-        let notes = |host: &Host| -> Vec<String> {
-            let note = |output: &Output| match output {
-                Output::Event(Event::Note(text)) => Some(text.clone()),
-                _ => None,
-            };
-            host.outputs.iter().filter_map(note).collect()
-        };
         let line = |vlan: u32, vni: u32, more: &str| {
             format!(
                 "vxlan1 maps VLAN {vlan} to VNI {vni}, which is not configured; it was not evpnd that made vxlan1, so this \
@@ -202,5 +195,19 @@ fn mappings_on_a_device_of_somebody_else() {
             sh("bridge fdb show | grep extern_learn | grep -E 'vlan 20 |src_vni 101 ' || true").trim(),
             ""
         );
+        // And so is a configured VLAN, for one whose VLAN an earlier run has given to another that is still wanted.
+        drop(host);
+        let mut host = Host::new(&[in_vlan(104, 50, &[]), Change::PutVni(l2(101, &[])), Change::Settled]);
+        host.until("all in sync", |host| host.r.status().in_sync);
+        assert_eq!((vlan(104), vlan(101).is_some_and(|vlan| vlan != 50)), (Some(50), true));
     });
+}
+
+/// What people were told.
+pub(crate) fn notes(host: &Host) -> Vec<String> {
+    let note = |output: &Output| match output {
+        Output::Event(Event::Note(text)) => Some(text.clone()),
+        _ => None,
+    };
+    host.outputs.iter().filter_map(note).collect()
 }

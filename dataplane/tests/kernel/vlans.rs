@@ -6,6 +6,7 @@ use dataplane::plane::{Action, Step};
 use dataplane::reconciler::{Event, Output};
 
 use crate::devices::{base, veth};
+use crate::earlier_runs::notes;
 use crate::harness::*;
 use crate::layout::*;
 
@@ -416,7 +417,7 @@ fn vnis_that_scripts_set_up_are_found_and_lost() {
         map(10, 100);
         sh("bridge vlan add dev veth1 vid 10 pvid untagged");
         let config = KernelConfig { discover: true, manage_devices: false, ..config() };
-        let mut host = Host::with(config, &[]);
+        let mut host = Host::with(config.clone(), &[]);
         host.hears(&Local::Found(vni(100), true));
         let before = devices();
         let rows =
@@ -437,6 +438,15 @@ fn vnis_that_scripts_set_up_are_found_and_lost() {
         assert_eq!(devices(), before, "nothing is made, nothing is changed");
         sh("bridge link set dev vxlan1 learning on");
         host.until("learning off", |_| sh("ip -d link show vxlan1").contains("learning off"));
+        // What is down is not there for others.
+        for device in ["br0", "vxlan1"] {
+            host.outputs.clear();
+            sh(&format!("ip link set {device} down"));
+            host.hears(&Local::Found(vni(100), false));
+            host.outputs.clear();
+            sh(&format!("ip link set {device} up"));
+            host.hears(&Local::Found(vni(100), true));
+        }
         // Another comes, and moves to another VLAN; the first goes.
         map(20, 200);
         host.hears(&Local::Found(vni(200), true));
@@ -473,6 +483,13 @@ fn vnis_that_scripts_set_up_are_found_and_lost() {
         assert!(errors.is_empty(), "{errors:?}");
         assert_eq!(vlan(200), Some(30));
         assert_eq!(sh("bridge fdb show | grep -c extern_learn || true").trim(), "0");
+        // A device of the right name on which nobody would find us.
+        sh("ip link set vxlan1 down; ip link set vxlan1 name vx0 up
+            ip link add vxlan1 type vxlan dev lo dstport 8472 external; ip link set vxlan1 master br0 up");
+        let mut host = Host::with(config, &[Change::Settled]);
+        host.hears(&Local::Found(vni(200), true));
+        let note = "vxlan1 is not used, and no VNI on it found: its UDP port is 8472, and vxlan-port is 4789";
+        host.until("the note", |host| notes(host) == [note]);
     });
 }
 

@@ -178,8 +178,9 @@ pub(super) fn concerned(index: u32, links: &Links) -> impl Iterator<Item = Vni> 
 
 /// The VNI that a link carries, if it can be taken up as it is.
 fn carried(link: &Link, config: &KernelConfig, links: &Links) -> Option<Vni> {
-    let bridge = links.get(link.master?).filter(|master| master.is_bridge());
-    let vxlan = link.vxlan().filter(|_| bridge.is_some())?;
+    let bridge = links.get(link.master?).filter(|master| master.is_bridge() && master.up);
+    // What is down carries nothing, and must not draw what is meant for others.
+    let vxlan = link.vxlan().filter(|_| link.up && bridge.is_some())?;
     let ours = vxlan.port == config.port && vxlan.local.is_none_or(|local| local == config.vtep);
     (ours && !vxlan.external).then_some(vxlan.vni)
 }

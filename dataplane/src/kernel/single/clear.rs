@@ -41,7 +41,7 @@ impl SingleDevice {
     /// that. Its rows do not: zebra's look like ours.) So it stays, and people are told, once.
     pub(super) fn tell_of_strangers(&mut self) -> Option<String> {
         let vxlan = self.shared_devices().1.filter(|_| !self.base.config.discover && !self.owns_vxlan())?;
-        if std::mem::replace(&mut self.strangers_told, true) {
+        if std::mem::replace(&mut self.noted, true) {
             return None;
         }
         let is_known = |vni: &Vni| self.base.vnis.contains_key(vni) || self.waiting.contains(vni);

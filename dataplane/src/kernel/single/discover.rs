@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use types::Vni;
 
+use super::super::config::KernelConfig;
 use super::super::links::{Link, Port};
 use super::super::rows::Place;
 use super::SingleDevice;
@@ -48,23 +49,30 @@ impl SingleDevice {
     /// which is the older.
     pub(super) fn devices_of_others(&self) -> Vec<(u32, u32)> {
         let (links, config) = (&self.base.links, &self.base.config);
-        let external = |link: &&Link| link.vxlan().is_some_and(|vxlan| vxlan.external);
-        let fits = |link: &&Link| {
-            link.vxlan().is_some_and(|vxlan| {
-                let local = vxlan.local.is_none_or(|ip| config.vtep.is_unspecified() || ip == config.vtep);
-                vxlan.port == config.port && local
-            })
-        };
-        let devices: Vec<&Link> = match links.named(&config.vxlan).filter(external) {
+        let fits = |link: &&Link| is_external(link) && unfit(link, config).is_none();
+        let devices: Vec<&Link> = match links.named(&config.vxlan).filter(fits) {
             Some(link) => vec![link],
-            None => links.iter().filter(external).filter(fits).collect(),
+            None => links.iter().filter(fits).collect(),
         };
-        let filtering = |link: &&Link| link.bridge().is_some_and(|b| b.vlan_filtering == Some(true));
-        let bridge = |vxlan: &Link| Some(links.get(vxlan.master?).filter(filtering)?.index);
+        let filtering =
+            |link: &&Link| link.bridge().is_some_and(|b| b.vlan_filtering == Some(true)) && link.up;
+        // What is down carries nothing, and must not draw what is meant for others.
+        let bridge =
+            |vxlan: &Link| Some(links.get(vxlan.master?).filter(filtering).filter(|_| vxlan.up)?.index);
         let mut devices: Vec<_> =
             devices.into_iter().filter_map(|vxlan| Some((vxlan.index, bridge(vxlan)?))).collect();
         devices.sort_unstable_by_key(|(vxlan, _)| std::cmp::Reverse(*vxlan));
         devices
+    }
+
+    /// Why the VXLAN device of the configured name is not used, if it is there: people are told, once.
+    pub(super) fn tell_of_unfit(&mut self) -> Option<String> {
+        let config = &self.base.config;
+        let link =
+            self.base.links.named(&config.vxlan).filter(|link| config.discover && is_external(link))?;
+        let why = unfit(link, config)?;
+        let again = std::mem::replace(&mut self.noted, true);
+        (!again).then(|| format!("{} is not used, and no VNI on it found: {why}", config.vxlan))
     }
 
     /// Where a VNI is that others set up.
@@ -113,4 +121,18 @@ impl SingleDevice {
         );
         Error::new(ErrorKind::NoDevice, format!("find VNI {vni}"), reason)
     }
+}
+
+fn is_external(link: &Link) -> bool {
+    link.vxlan().is_some_and(|vxlan| vxlan.external)
+}
+
+/// Why the VNIs of an external VXLAN device cannot be announced: nobody would find them where we say they are.
+fn unfit(link: &Link, config: &KernelConfig) -> Option<String> {
+    let vxlan = link.vxlan()?;
+    if vxlan.port != config.port {
+        return Some(format!("its UDP port is {}, and vxlan-port is {}", vxlan.port, config.port));
+    }
+    let other = vxlan.local.filter(|ip| !config.vtep.is_unspecified() && *ip != config.vtep)?;
+    Some(format!("its local address is {other}, and vtep is {}", config.vtep))
 }

@@ -250,7 +250,11 @@ impl SingleDevice {
         let action = || format!("use VLAN {vlan} for VNI {vni}");
         let (_, vxlan) = self.shared_devices();
         let mapped = vxlan.and_then(|index| self.vlans.get(index, vlan)).and_then(|entry| entry.tunnel);
-        if let Some(other) = mapped.filter(|other| *other != vni && !self.is_ours(*other)) {
+        // One that is wanted finds another VLAN, whoever gave it this one.
+        let wanted =
+            |other: &Vni| self.base.vnis.contains_key(other) || vnis.iter().any(|l2| l2.vni == *other);
+        let fixed = |other: &Vni| *other != vni && !self.is_ours(*other) && !wanted(other);
+        if let Some(other) = mapped.filter(fixed) {
             let reason = format!(
                 "it is mapped to VNI {other} on {0}, and not by evpnd: set another vlan, or bridge vlan del dev {0} vid \
                  {vlan}",

@@ -99,8 +99,8 @@ pub struct SingleDevice {
     ports: BTreeSet<u32>,
     /// Steps of VNIs that failed when they were put: to be tried again when the VNI is put again.
     undone: HashMap<Vni, Vec<Step>, RandomState>,
-    /// People were told of mappings of others.
-    strangers_told: bool,
+    /// People were told of what is left alone: mappings of others, or a device.
+    noted: bool,
     /// The VNIs that others set up, as last looked.
     known: BTreeMap<Vni, Place>,
     /// VNIs that could not be put: they are told of when the shared devices change.
@@ -136,7 +136,7 @@ impl SingleDevice {
             shaken: false,
             ports: BTreeSet::new(),
             undone: HashMap::default(),
-            strangers_told: false,
+            noted: false,
             known: BTreeMap::new(),
             waiting: BTreeSet::new(),
         };
@@ -313,6 +313,7 @@ impl Backend for SingleDevice {
         let cleared = self.base.clear_ports(notes);
         let ended = if wanted { Ok(()) } else { self.end() };
         notes.extend(self.tell_of_strangers());
+        notes.extend(self.tell_of_unfit());
         cleared.and(ended)
     }
 

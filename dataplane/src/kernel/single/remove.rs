@@ -26,7 +26,10 @@ impl SingleDevice {
     /// Takes VNIs away; the shared devices too, if it was the `last` that is to be done and no VNI is left.
     pub(super) fn remove_vnis(&mut self, vnis: &[Vni], last: bool, standing: &Rows) -> Vec<Outcome> {
         let gone: HashSet<Vni, RandomState> = vnis.iter().copied().collect();
-        let all = self.base.vnis.keys().all(|vni| gone.contains(vni));
+        // Those of an earlier run that could not be put are still on them.
+        let mapped = self.shared_devices().1.into_iter().flat_map(|vxlan| self.vlans.mappings(vxlan));
+        let all =
+            self.base.vnis.keys().copied().chain(mapped.map(|(_, vni)| vni)).all(|vni| gone.contains(&vni));
         let ends = last && all && self.owns_vxlan() && self.owns_bridge();
         // With the devices everything goes that is in them.
         let vacated = if ends { Ok(()) } else { self.vacate(vnis, true, standing) };
