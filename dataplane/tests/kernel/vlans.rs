@@ -226,7 +226,9 @@ fn a_dry_run_knows_what_all_vnis_want() {
     in_namespace("vlans::a_dry_run_knows_what_all_vnis_want", || {
         let plan = |changes: &[Change]| {
             let mut r = reconciler(config());
-            changes.iter().for_each(|change| r.change(change));
+            for change in changes {
+                r.change(change);
+            }
             r.dry_run(&mut Vec::new()).unwrap()
         };
         let words = |steps: &[Step], of: &str| -> Vec<String> {
