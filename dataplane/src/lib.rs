@@ -7,6 +7,8 @@
 
 pub mod backend;
 mod backoff;
+#[cfg(test)]
+mod fixtures;
 pub mod intent;
 pub mod kernel;
 pub mod memory;

@@ -96,6 +96,18 @@ pub(crate) fn reconciler(config: KernelConfig) -> Reconciler<Engine> {
     Reconciler::new(open(config).expect("netlink"), Config::default())
 }
 
+/// What a dry run says that wants no VNI.
+pub(crate) fn planned_without_vnis() -> Vec<String> {
+    let mut r = reconciler(config());
+    r.change(&Change::Settled);
+    r.dry_run(&mut Vec::new()).unwrap().into_iter().map(|step| step.what).collect()
+}
+
+/// All links there are.
+pub(crate) fn links() -> Vec<String> {
+    lines("ip -br link show | cut -d' ' -f1")
+}
+
 /// A reconciler that is worked by hand.
 pub(crate) struct Host {
     pub(crate) r: Reconciler<Engine>,

@@ -4,27 +4,17 @@ use types::Time;
 
 use super::super::Config;
 use super::*;
+use crate::fixtures::{self, vni};
 use crate::intent::RemoteMac;
 use crate::memory::Memory;
 use crate::rows::Key;
-
-fn vni(n: u32) -> Vni {
-    Vni::new(n).unwrap()
-}
 
 fn mac(n: u8) -> MacAddr {
     MacAddr([2, 0, 0, 0, 0, n])
 }
 
 fn l2(n: u32, interfaces: &[&str]) -> Change {
-    Change::PutVni(L2Vni {
-        vni: vni(n),
-        vtep: [10, 0, 0, 1].into(),
-        port: 4789,
-        interfaces: interfaces.iter().map(|i| (*i).to_owned()).collect(),
-        arp_suppression: true,
-        vlan: None,
-    })
+    Change::PutVni(fixtures::l2(n, interfaces))
 }
 
 fn client(name: &str, at: u32, port: &str) -> Client {
