@@ -3,15 +3,16 @@
 //! A bridge says what is in it, not who put it there; `libvirt`, or somebody who looks for a fault, may put interfaces
 //! into a bridge of ours, and those are left alone. An interface is not ours to mark, either. So a file says which were
 //! attached here. It is in the directory of the control socket, which a reboot empties as it does the bridges, and it has
-//! a line for each port: its index, that of the bridge, its name. A line counts only while all three are still so.
+//! a line for each change: the index of the port, that of the bridge (0 once it was released), its name. The last line of a port
+//! counts, while all three are still so. What has become of others is left out when the file has grown by as much as it needs, so
+//! that a port costs its line, however many there are.
 //!
 //! What an earlier run attached is not released before it is known what is wanted now ([`Ports::settle`]): a port that
 //! one has only not heard of yet must not leave its bridge for a moment.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::links::{Link, Links};
@@ -31,8 +32,17 @@ struct Attached {
 pub(super) struct Ports {
     file: Option<PathBuf>,
     all: BTreeMap<u32, Attached>,
+    /// Lines in the file, if it is this run's.
+    lines: usize,
     /// The file could not be written, which was told.
     unwritten: bool,
+}
+
+/// Lines that the file may have beside twice those that it needs.
+const SPARE: usize = 64;
+
+fn line(index: u32, bridge: u32, name: &str) -> String {
+    format!("{index} {bridge} {name}\n")
 }
 
 impl Ports {
@@ -48,12 +58,14 @@ impl Ports {
         let attached = |line: &str| {
             let mut words = line.split_whitespace();
             let (index, bridge) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-            let name = words.next()?.to_owned();
-            let link: &Link = links.get(index).filter(|link| link.name == name)?;
-            (link.master == Some(bridge)).then_some((index, Attached { bridge, name, earlier: true }))
+            Some((index, Attached { bridge, name: words.next()?.to_owned(), earlier: true }))
         };
-        let all = text.lines().filter_map(attached).collect();
-        Self { file, all, unwritten: false }
+        let mut all: BTreeMap<u32, Attached> = text.lines().filter_map(attached).collect();
+        all.retain(|index, attached| {
+            let link = links.get(*index).filter(|link| link.name == attached.name);
+            link.is_some_and(|link| link.master == Some(attached.bridge))
+        });
+        Self { file, all, lines: 0, unwritten: false }
     }
 
     /// A link is, or is about to be, a port of a bridge on our behalf.
@@ -61,13 +73,13 @@ impl Ports {
         let new = Attached { bridge, name: link.name.clone(), earlier: false };
         let old = self.all.insert(link.index, new);
         if old.is_none_or(|old| old.bridge != bridge || old.name != link.name) {
-            self.write();
+            self.write(&line(link.index, bridge, &link.name));
         }
     }
 
     pub(super) fn remove(&mut self, index: u32) {
-        if self.all.remove(&index).is_some() {
-            self.write();
+        if let Some(attached) = self.all.remove(&index) {
+            self.write(&line(index, 0, &attached.name));
         }
     }
 
@@ -77,7 +89,7 @@ impl Ports {
         let before = self.all.len();
         self.all.retain(|port, attached| *port != index && attached.bridge != index);
         if self.all.is_empty() && before > 0 {
-            self.write();
+            self.write("");
         }
     }
 
@@ -100,20 +112,29 @@ impl Ports {
         self.all.keys().copied()
     }
 
-    fn write(&mut self) {
+    /// Writes what changed, or, now and then, all that is.
+    fn write(&mut self, change: &str) {
         let Some(file) = &self.file else { return };
+        let appends = self.lines > 0 && self.lines < 2 * self.all.len() + SPARE;
+        self.lines = if appends { self.lines + 1 } else { self.all.len() };
         let result = if self.all.is_empty() {
             fs::remove_file(file)
                 .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+        } else if appends {
+            fs::OpenOptions::new()
+                .append(true)
+                .open(file)
+                .and_then(|mut file| file.write_all(change.as_bytes()))
         } else {
             let mut text = String::from("# attached by evpnd: index, index of the bridge, name\n");
-            for (index, Attached { bridge, name, .. }) in &self.all {
-                let _ = writeln!(text, "{index} {bridge} {name}");
-            }
+            text.extend(self.all.iter().map(|(index, port)| line(*index, port.bridge, &port.name)));
             // Whoever reads it after a crash finds it whole.
             let new = file.with_extension("new");
             fs::write(&new, text).and_then(|()| fs::rename(&new, file))
         };
+        if result.is_err() || self.all.is_empty() {
+            self.lines = 0;
+        }
         let unwritten = result.is_err();
         if let Err(error) = result
             && !self.unwritten
@@ -178,6 +199,32 @@ mod tests {
         assert!(!read(&now).contains(&same) && read(&now).contains(&moved));
         ports.link_gone(11);
         assert!(!file.exists());
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_port_costs_its_line_and_the_file_does_not_grow_for_ever() {
+        let dir = std::env::temp_dir().join(format!("evpnd-ports-lines-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let file = dir.join("evpnd.ports");
+        let mut ports = Ports::read(Some(file.clone()), &Links::default());
+        let length = || fs::metadata(&file).unwrap().len();
+        for index in 1..=1000 {
+            ports.insert(&port(index, "tap", None), 50_000);
+        }
+        let before = length();
+        ports.insert(&port(1001, "tap", None), 50_000);
+        assert_eq!(length() - before, "1001 50000 tap\n".len() as u64);
+        // One that was released and came back by somebody else's hand is not ours.
+        ports.remove(1001);
+        let back = links([port(1001, "tap", Some(50_000)), port(1000, "tap", Some(50_000))]);
+        let next = Ports::read(Some(file.clone()), &back);
+        assert_eq!(next.indices().collect::<Vec<_>>(), [1000]);
+        for index in 2000..20_000 {
+            ports.insert(&port(index, "tap", None), 50_000);
+            ports.link_gone(index);
+        }
+        assert!(length() < 3 * before, "{}", length());
         fs::remove_dir_all(&dir).unwrap();
     }
 
